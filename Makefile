@@ -1,0 +1,49 @@
+# Everything lives in the tree: .venv/ holds the interpreter's packages and the embedded broker's jars, data/ what a run writes.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONWARNINGS ?= default
+
+.PHONY: help setup demo up test test-fast check lock schemas clean
+help:            ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+.venv/.ready: requirements/lock.txt pyproject.toml
+	@echo "Setting up .venv (about two minutes the first time) ..."
+	@rm -f $@
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
+	@$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/orchestrator broker fetch
+	@touch $@
+
+setup: .venv/.ready  ## install everything into .venv
+
+demo: setup      ## search request in, trading signals out, on real prices and a real Kafka
+	$(BIN)/orchestrator demo
+
+up: setup        ## run the service until Ctrl-C
+	$(BIN)/orchestrator up
+
+check: setup     ## architecture, style and types
+	$(BIN)/lint-imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check      ## every check and every test
+	$(BIN)/pytest
+
+test-fast: setup ## what needs neither broker nor Ray
+	$(BIN)/pytest -m "not slow" -q
+
+schemas: setup   ## write the JSON Schemas and the AsyncAPI document again
+	$(BIN)/orchestrator schemas schemas/generated
+
+lock: setup      ## resolve the dependencies again, with hashes
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	    --python-version 3.11 --extra embedded --extra samples --group dev pyproject.toml --output-file requirements/lock.txt
+
+clean:           ## remove the environment and what runs have written
+	rm -rf .venv data

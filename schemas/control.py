@@ -1,0 +1,36 @@
+"""The kill switch: what may be traded, by scope. The topic is compacted: a scope's newest message is the truth."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from schemas.base import Instant, Instruction, Sequence, ShortText
+
+
+class _Control(Instruction):
+    scope: ShortText
+    """`all`, `ensemble:NAME` or `ticker:NAME`; the record's key."""
+    epoch: Sequence
+    """Grows with every message of a scope; an older one changes nothing."""
+    actor: ShortText
+    issued_at: Instant
+
+
+class Halt(_Control):
+    """No new positions (halt_new), only smaller ones (reduce_only), or none at all (flatten)."""
+
+    TYPE: ClassVar[str] = "control.halt"
+    control: Literal["halt"] = "halt"
+    action: Literal["halt_new", "reduce_only", "flatten"]
+    reason: ShortText
+    expires_at: Instant | None = None
+
+
+class Lift(_Control):
+    """Ends the halt of a scope."""
+
+    TYPE: ClassVar[str] = "control.lift"
+    control: Literal["lift"] = "lift"
+
+
+Control = Annotated[Halt | Lift, Field(discriminator="control")]

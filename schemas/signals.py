@@ -1,0 +1,131 @@
+"""Signals: what a trading engine consumes. Keyed by instrument."""
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from schemas.base import (
+    Count,
+    Digest,
+    Instant,
+    Message,
+    Mode,
+    Name,
+    Number,
+    Part,
+    Reason,
+    Sequence,
+    ShortText,
+    Ticker,
+    Timeframe,
+    Voting,
+    format_instant,
+)
+
+SignalId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Position = Literal[-1, 0, 1]
+
+
+def signal_id(ensemble: str, ticker: str, timeframe: str, event_time: datetime, revision: int, mode: str) -> str:
+    """The same tick and ensemble always give the same id, so a redelivery, even after a swap, is the same signal."""
+    parts = (ensemble, ticker, timeframe, format_instant(event_time), str(revision), mode)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+class Vote(Part):
+    """One member's answer."""
+
+    member: Name
+    vote: Literal["BUY", "SELL", "HOLD"]
+    strength: Annotated[Number, Field(ge=-1, le=1)]
+    confidence: Annotated[Number, Field(ge=0, le=1)]
+    predicted_return: Number
+
+
+class Signal(Message):
+    """An ensemble's decision on one tick. De-duplicated by `id`: the first published wins."""
+
+    TYPE: ClassVar[str] = "signal"
+
+    kind: Literal["signal"] = "signal"
+    id: SignalId
+    ensemble: Name
+    version: Annotated[Count, Field(ge=1)]
+    ticker: Ticker
+    timeframe: Timeframe
+    event_time: Instant
+    revision: Count
+    supersedes: SignalId | None = None
+    """The signal of the revision before this one."""
+    emitted_at: Instant
+    valid_until: Instant
+    """The next bar's close by the calendar, plus grace; past it, do not act."""
+    signal: Literal["BUY", "SELL", "HOLD"]
+    target_position: Position | None
+    """What to hold now: 1 long, 0 flat, -1 short; null: no opinion."""
+    confidence: Annotated[Number, Field(ge=0, le=1)]
+    score: Annotated[Number, Field(ge=-1, le=1)] | None
+    p_correct: Annotated[Number, Field(ge=0, le=1)] | None
+    """Calibrated chance that the direction is right."""
+    edge_bps: Number | None
+    """Expected return over the horizon, in basis points, signed."""
+    num_models: Count
+    voting_method: Voting
+    votes: tuple[Vote, ...]
+    model_age: Annotated[Number, Field(ge=0)] | None
+    """Seconds from the end of training data to the event time."""
+    gate: Literal["passed", "overridden"]
+    mode: Mode
+    reasons: tuple[Reason, ...] = ()
+    """Why it abstains, or did not act on its score."""
+    experiment: Name | None
+    calibration_id: ShortText | None
+    control_epoch: Sequence = 0
+
+
+class TickSkipped(Message):
+    """A tick that gave no signal, and why."""
+
+    TYPE: ClassVar[str] = "signal.tick_skipped"
+
+    kind: Literal["tick_skipped"] = "tick_skipped"
+    ticker: Ticker
+    timeframe: Timeframe
+    event_time: Instant
+    revision: Count
+    ensemble: Name | None = None
+    """Null: none of them answered."""
+    reason: Literal["ttl", "conflated", "late", "halted", "dead_letter"]
+    emitted_at: Instant
+    mode: Mode
+
+
+class NewestTick(Part):
+    timeframe: Timeframe
+    event_time: Instant
+
+
+class ServingVersion(Part):
+    ensemble: Name
+    version: Annotated[Count, Field(ge=1)]
+    digest: Digest
+
+
+class Heartbeat(Message):
+    """Every 5 s on every partition of signals: silence is thereby never ambiguous."""
+
+    TYPE: ClassVar[str] = "signal.heartbeat"
+
+    kind: Literal["heartbeat"] = "heartbeat"
+    instance: Name
+    partition: Count
+    emitted_at: Instant
+    state: Literal["live", "degraded", "stale", "halted"]
+    lag: Count
+    newest: tuple[NewestTick, ...] = ()
+    serving: tuple[ServingVersion, ...] = ()
+
+
+SignalMessage = Annotated[Signal | TickSkipped | Heartbeat, Field(discriminator="kind")]

@@ -1,0 +1,88 @@
+"""Trial events: what happens to one configuration on one ticker. Keyed by experiment, ordered by sequence."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from schemas.base import Count, Digest, Instant, Message, Name, Number, Reason, Scalar, Sequence, Ticker
+
+
+class _TrialEvent(Message):
+    experiment: Name
+    sequence: Sequence
+    """Grows by one with every trial event of the experiment."""
+    trial: Name
+    tickers: tuple[Ticker, ...]
+    """One; all of them in a multi-ticker search."""
+    configuration: dict[str, Scalar]
+    fingerprint: Digest
+    data_hash: Digest
+    emitted_at: Instant
+
+
+class TrialCreated(_TrialEvent):
+    """The trial is planned."""
+
+    TYPE: ClassVar[str] = "trial.created"
+    event: Literal["created"] = "created"
+
+
+class TrialStarted(_TrialEvent):
+    """A worker took the trial up."""
+
+    TYPE: ClassVar[str] = "trial.started"
+    event: Literal["started"] = "started"
+
+
+class TrialReported(_TrialEvent):
+    """An intermediate result."""
+
+    TYPE: ClassVar[str] = "trial.reported"
+    event: Literal["reported"] = "reported"
+    step: Count
+    metrics: dict[str, Number | None]
+
+
+class TrialCompleted(_TrialEvent):
+    """The trial has its final score. A metric is null where it is not defined (no variance, no trades)."""
+
+    TYPE: ClassVar[str] = "trial.completed"
+    event: Literal["completed"] = "completed"
+    metrics: dict[str, Number | None]
+    eligible: bool
+    """False: never selected; `reasons` say why."""
+    reasons: tuple[Reason, ...] = ()
+    seconds: Annotated[Number, Field(ge=0)]
+
+
+class TrialStoppedEarly(_TrialEvent):
+    """The scheduler stopped the trial."""
+
+    TYPE: ClassVar[str] = "trial.stopped_early"
+    event: Literal["stopped_early"] = "stopped_early"
+    metrics: dict[str, Number | None]
+
+
+class TrialFailed(_TrialEvent):
+    """The trial ended without a score."""
+
+    TYPE: ClassVar[str] = "trial.failed"
+    event: Literal["failed"] = "failed"
+    reasons: tuple[Reason, ...]
+
+
+class TrialCached(_TrialEvent):
+    """The configuration was known; its recorded result stands."""
+
+    TYPE: ClassVar[str] = "trial.cached"
+    event: Literal["cached"] = "cached"
+    metrics: dict[str, Number | None]
+    eligible: bool
+    recorded_by: Name
+    """The experiment that trained it."""
+
+
+TrialEvent = Annotated[
+    TrialCreated | TrialStarted | TrialReported | TrialCompleted | TrialStoppedEarly | TrialFailed | TrialCached,
+    Field(discriminator="event"),
+]
