@@ -5,6 +5,7 @@ this package does.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,37 +14,46 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import TypeAliasType
 
-INSTANT_PATTERN = (
-    r"^(19|2[01])\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
-)
-_INSTANT = re.compile(INSTANT_PATTERN, re.ASCII)
+# An offset moves a time by less than a day: the years that may carry one are narrower, so that every accepted time is
+# accepted again when it is written in UTC.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2199
+_UTC_YEAR, _LOCAL_YEAR = "(19|2[01])[0-9]{2}", "(19[1-9]|20[0-9]|21[0-8])[0-9]"
+_REST = r"-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+INSTANT_PATTERN = f"^({_UTC_YEAR}{_REST}Z|{_LOCAL_YEAR}{_REST}[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+_INSTANT = re.compile(INSTANT_PATTERN)
+_NOT_AN_INSTANT = "must be an RFC 3339 time with an offset, such as 2026-01-15T21:00:00.000000Z"
 LARGEST_FLOAT = 1.7976931348623157e308
 LARGEST_INTEGER = 2**53 - 1
+"""Above it, a parser that reads numbers as doubles (most do) loses digits."""
 
 
 def parse_instant(value: object) -> datetime:
     """Read an RFC 3339 time as UTC with microseconds.
 
     Args:
-        value: a string with an offset, or an aware datetime.
+        value: a string with an offset, or an aware datetime, of the years 1900 to 2199.
 
     Raises:
-        ValueError: the string is not RFC 3339, has no offset, or the datetime is naive.
+        ValueError: the string is not RFC 3339, has no offset, or the datetime is naive or of another year.
     """
     if isinstance(value, str):
         if not _INSTANT.fullmatch(value):
-            raise ValueError("must be an RFC 3339 time with an offset, such as 2026-01-15T21:00:00.000000Z")
+            raise ValueError(_NOT_AN_INSTANT)
         value = datetime.fromisoformat(value)
     if not isinstance(value, datetime):
-        raise ValueError("must be an RFC 3339 time with an offset, such as 2026-01-15T21:00:00.000000Z")
+        raise ValueError(_NOT_AN_INSTANT)
     if value.tzinfo is None:
         raise ValueError("must carry a UTC offset")
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise ValueError(f"must be of the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return value.astimezone(UTC)
 
 
@@ -57,6 +67,26 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _number(value: object) -> object:
+    """Python takes True for the literal 1; JSON does not."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return _whole(value)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Annotates an int: from `low` to `high`, both included; 3.0 is taken as 3, as JSON Schema does."""
+
+    low: int
+    high: int
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # The bounds sit on the integer itself: around the validator, they would be lost from the JSON Schema.
+        integer = core_schema.int_schema(strict=True, ge=self.low, le=self.high)
+        return core_schema.no_info_before_validator_function(_whole, integer)
+
+
 Instant = Annotated[
     datetime,
     BeforeValidator(parse_instant),
@@ -64,9 +94,12 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}),
 ]
 Number = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
-Integer = Annotated[int, BeforeValidator(_whole), Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
-Sequence = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=LARGEST_INTEGER)]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000_000_000)]
+Integer = Annotated[int, Whole(-LARGEST_INTEGER, LARGEST_INTEGER)]
+Sequence = Annotated[int, Whole(0, LARGEST_INTEGER)]
+Count = Annotated[int, Whole(0, 1_000_000_000)]
+Version = Annotated[int, Whole(1, 1_000_000_000)]
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_number)]
+Position = Annotated[Literal[-1, 0, 1], BeforeValidator(_number)]
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -75,10 +108,14 @@ Ticker = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,16}([._=-][A-
 Timeframe = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}[smhdw]$")]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-ShortText = Annotated[str, StringConstraints(max_length=256)]
+StorableText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""No NUL: PostgreSQL does not store it."""
+ShortText = Annotated[StorableText, StringConstraints(max_length=256)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
 Scalar = bool | Integer | Number | ShortText
 """A hyper-parameter's value."""
+Json = TypeAliasType("Json", "bool | Integer | Number | StorableText | tuple[Json, ...] | dict[ShortText, Json] | None")
+"""Free-form JSON."""
 
 Mode = Literal["live", "replay", "shadow", "paper"]
 Voting = Literal["hard", "soft"]
@@ -101,7 +138,7 @@ class Message(BaseModel):
     TYPE: ClassVar[str]
     """The CloudEvents type (`ce_type`)."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
 
 
 class Instruction(Message):

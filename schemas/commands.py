@@ -13,9 +13,12 @@ from schemas.base import (
     Name,
     Number,
     RequestId,
+    Sequence,
     ShortText,
     Ticker,
+    Version,
     Voting,
+    Whole,
 )
 
 
@@ -49,7 +52,7 @@ class DeployEnsemble(_Command):
     ensemble: Name
     experiment: Name | None = None
     models: tuple[Digest, ...] = ()
-    top_n: Annotated[Count, Field(ge=1, le=100)] = 5
+    top_n: Annotated[int, Whole(1, 100)] = 5
     voting: Voting | None = None
     threshold: Annotated[Number, Field(gt=0, le=1)] | None = None
     mode: Mode = "live"
@@ -72,7 +75,7 @@ class RollBack(_Command):
     TYPE: ClassVar[str] = "command.roll_back"
     command: Literal["roll_back"] = "roll_back"
     ensemble: Name
-    version: Annotated[Count, Field(ge=1)] | None = None
+    version: Version | None = None
 
 
 class Delete(_Command):
@@ -89,7 +92,7 @@ class Promote(_Command):
     TYPE: ClassVar[str] = "command.promote"
     command: Literal["promote"] = "promote"
     ensemble: Name
-    version: Annotated[Count, Field(ge=1)]
+    version: Version
 
 
 class ResendDeadLetter(_Command):
@@ -99,7 +102,7 @@ class ResendDeadLetter(_Command):
     command: Literal["resend_dead_letter"] = "resend_dead_letter"
     topic: ShortText
     partition: Count
-    offset: Annotated[int, Field(ge=0)]
+    offset: Sequence
 
 
 Command = Annotated[

@@ -2,13 +2,16 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from schemas.base import Instant, Instruction, Sequence, ShortText
 
+_NAME, _TICKER = "[A-Za-z0-9_-]{1,64}", "[A-Za-z0-9]{1,16}([._=-][A-Za-z0-9]{1,16}){0,2}"
+Scope = Annotated[str, StringConstraints(pattern=f"^(all|ensemble:{_NAME}|ticker:{_TICKER})$")]
+
 
 class _Control(Instruction):
-    scope: ShortText
+    scope: Scope
     """`all`, `ensemble:NAME` or `ticker:NAME`; the record's key."""
     epoch: Sequence
     """Grows with every message of a scope; an older one changes nothing."""

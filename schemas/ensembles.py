@@ -16,9 +16,8 @@ from schemas.base import (
     Sequence,
     Ticker,
     Timeframe,
+    Version,
 )
-
-Version = Annotated[Count, Field(ge=1)]
 
 
 class _EnsembleEvent(Message):

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from schemas.base import (
+    AlgorithmName,
     Count,
     Digest,
     Instant,
@@ -17,6 +18,7 @@ from schemas.base import (
     Scalar,
     Sequence,
     Ticker,
+    Whole,
 )
 from schemas.search import StrategyName
 
@@ -50,7 +52,7 @@ class Survivor(Part):
     trial: Name
     tickers: tuple[Ticker, ...]
     configuration: dict[str, Scalar]
-    rank: Annotated[Count, Field(ge=1)]
+    rank: Annotated[int, Whole(1, 1_000_000_000)]
     metric: Number
 
 
@@ -69,7 +71,7 @@ class ExperimentAccepted(_ExperimentEvent):
     experiment: Name
     name: Name
     strategy: StrategyName
-    algorithm: str
+    algorithm: AlgorithmName
     tickers: tuple[Ticker, ...]
     trials: Count
     search_key: Digest

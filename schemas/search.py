@@ -2,15 +2,15 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field
 
 from schemas.base import (
     AlgorithmName,
-    Count,
     FeatureName,
     Instant,
     Instruction,
     Integer,
+    Json,
     Mode,
     Name,
     Number,
@@ -21,6 +21,7 @@ from schemas.base import (
     Ticker,
     Timeframe,
     Voting,
+    Whole,
 )
 
 StrategyName = Literal["grid", "random", "pbt", "asha", "bayesian", "multi_ticker_pbt"]
@@ -96,7 +97,7 @@ class Deploy(StrictPart):
     """Deploy by itself when the gate lets it through."""
     ensemble_name: Name | None = None
     """Absent: the experiment's name."""
-    top_n: Annotated[Count, Field(ge=1, le=100)] = 5
+    top_n: Annotated[int, Whole(1, 100)] = 5
     """Members per ticker at most."""
     voting: Voting | None = None
     """Absent: SERVE_VOTING."""
@@ -118,7 +119,7 @@ class SearchRequest(Instruction):
     tickers: Tickers
     timeframe: Timeframe = "1d"
     target_transform: Literal["log_return", "return"] = "log_return"
-    horizon: Annotated[Count, Field(ge=1, le=10_000)] | None = None
+    horizon: Annotated[int, Whole(1, 10_000)] | None = None
     """Bars ahead that the target covers. Absent: 1 for bars of a day or more, 12 below."""
     execution: Literal["next_open", "next_close", "same_close"] | None = None
     """When a signal is acted on. Absent: next_open where the data has opens, else next_close."""
@@ -128,11 +129,11 @@ class SearchRequest(Instruction):
     """Values by hyper-parameter (grid). Absent: the algorithm's own grid."""
     space: dict[FeatureName, Dimension] | None = None
     """Dimension by hyper-parameter (the other strategies). Absent: the algorithm's own space."""
-    population_size: Annotated[Count, Field(ge=2, le=10_000)] | None = None
-    num_generations: Annotated[Count, Field(ge=1, le=10_000)] | None = None
-    num_samples: Annotated[Count, Field(ge=1, le=1_000_000)] | None = None
+    population_size: Annotated[int, Whole(2, 10_000)] | None = None
+    num_generations: Annotated[int, Whole(1, 10_000)] | None = None
+    num_samples: Annotated[int, Whole(1, 1_000_000)] | None = None
     search_alg: Literal["random", "optuna", "bayesopt"] | None = None
-    seed: Annotated[Count, Field(le=2**31 - 1)] = DEFAULT_SEED
+    seed: Annotated[int, Whole(0, 2**31 - 1)] = DEFAULT_SEED
     metric: MetricName | None = None
     """Absent: TUNE_METRIC."""
     mode: Literal["max", "min"] | None = None
@@ -142,17 +143,17 @@ class SearchRequest(Instruction):
     """Bars at or after this event time. Absent: from the first."""
     data_end: Instant | None = None
     """Bars before this event time. Absent: to the last."""
-    holdout: Annotated[Count, Field(le=100_000)] = 0
+    holdout: Annotated[int, Whole(0, 100_000)] = 0
     """Sessions at the end that no trial sees; the gate looks at them once."""
     exit_threshold: Annotated[Number, Field(ge=0, le=1)] | None = None
     """A position is left when |score| falls below this. Absent: half the entry threshold."""
     name: Name | None = None
     """An alias of the experiment."""
     resume: bool = False
-    priority: Annotated[Integer, Field(ge=-100, le=100)] = 0
+    priority: Annotated[int, Whole(-100, 100)] = 0
     expires_at: Instant | None = None
     requested_by: ShortText | None = None
-    cause: dict[ShortText, JsonValue] | None = None
+    cause: dict[ShortText, Json] | None = None
     """Why, where something other than a person asked."""
     parent: Name | None = None
     """The experiment this one follows."""

@@ -15,17 +15,18 @@ from schemas.base import (
     Name,
     Number,
     Part,
+    Position,
     Reason,
     Sequence,
     ShortText,
     Ticker,
     Timeframe,
+    Version,
     Voting,
     format_instant,
 )
 
 SignalId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Position = Literal[-1, 0, 1]
 
 
 def signal_id(ensemble: str, ticker: str, timeframe: str, event_time: datetime, revision: int, mode: str) -> str:
@@ -52,7 +53,7 @@ class Signal(Message):
     kind: Literal["signal"] = "signal"
     id: SignalId
     ensemble: Name
-    version: Annotated[Count, Field(ge=1)]
+    version: Version
     ticker: Ticker
     timeframe: Timeframe
     event_time: Instant
@@ -109,7 +110,7 @@ class NewestTick(Part):
 
 class ServingVersion(Part):
     ensemble: Name
-    version: Annotated[Count, Field(ge=1)]
+    version: Version
     digest: Digest
 
 

@@ -1,9 +1,10 @@
 """The topic table: what is created, how it is keyed, kept and shaped."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from schemas import commands, control, ensembles, experiments, search, signals, ticks, trials
+from schemas.base import Message
 
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_MESSAGE_BYTES = 1_048_576
@@ -30,6 +31,16 @@ class Topic:
     def dead_letters(self) -> str:
         """Name of the topic that keeps what could not be handled."""
         return f"{self.name}.dlq"
+
+    @property
+    def models(self) -> tuple[type[Message], ...]:
+        """The message models that the topic carries; none for original bytes."""
+        if self.messages is None:
+            return ()
+        if isinstance(self.messages, type):
+            return (self.messages,)
+        union, *_ = get_args(self.messages)
+        return get_args(union)
 
     @property
     def config(self) -> dict[str, str]:

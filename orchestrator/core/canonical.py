@@ -1,0 +1,178 @@
+"""Canonical form: what is the same work gets the same digest, however it was written down."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from orchestrator.core.dataset import Terms, terms_of
+from orchestrator.core.splits import FoldPlan
+from schemas.base import LARGEST_FLOAT, LARGEST_INTEGER, Scalar
+from schemas.search import SearchRequest
+
+FLOAT_DIGITS = 5
+"""Significant digits of floats: decimal places would make 1e-6 and 4e-6 the same."""
+
+NOT_THE_WORK = frozenset(
+    {
+        "schema_version",
+        "request_id",
+        "name",
+        "deploy",
+        "priority",
+        "resume",
+        "expires_at",
+        "requested_by",
+        "cause",
+        "parent",
+    }
+)
+"""Fields of a search request that change nothing about the search itself."""
+
+
+def canonical_json(value: object, digits: int = FLOAT_DIGITS) -> str:
+    """JSON in one form: nested mappings flattened with `/`, keys sorted, floats to `digits` significant digits.
+
+    Whole floats are integers, so 1 and 1.0 are the same; true is neither. Integers keep all their digits. A `/` in a
+    key is written `~1` and a `~` is `~0` (RFC 6901), so that no two mappings become the same.
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: a value has no JSON form, or a key is not a string.
+    """
+    plain = _plain(value, digits)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: object, digits: int = FLOAT_DIGITS) -> str:
+    """SHA-256 (hex) of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value, digits).encode()).hexdigest()
+
+
+def fingerprint(
+    configuration: Mapping[str, Scalar],
+    *,
+    algorithm: str,
+    algorithm_version: str,
+    data_hash: str,
+    ticker: str,
+    timeframe: str,
+    terms: Terms,
+    folds: FoldPlan,
+    cost: float,
+    threshold: float,
+    exit_threshold: float,
+    seed: int,
+    budget: Mapping[str, Scalar] | None = None,
+    parent: str | None = None,
+    digits: int = FLOAT_DIGITS,
+) -> str:
+    """What makes two trials the same work.
+
+    Args:
+        configuration: hyper-parameters.
+        cost: of a change of position by one unit, as a fraction.
+        budget: what training may spend, by the algorithm's own words; None: it has no budget.
+        parent: fingerprint of the trial whose state is carried on.
+    """
+    return digest(
+        {
+            "configuration": configuration,
+            "algorithm": algorithm,
+            "algorithm_version": algorithm_version,
+            "data_hash": data_hash,
+            "ticker": ticker,
+            "timeframe": timeframe,
+            "terms": asdict(terms),
+            "folds": asdict(folds),
+            "cost": cost,
+            "threshold": threshold,
+            "exit_threshold": exit_threshold,
+            "seed": seed,
+            "budget": budget,
+            "parent": parent,
+        },
+        digits,
+    )
+
+
+def search_key(
+    request: SearchRequest,
+    *,
+    algorithm_version: str,
+    data_hash: Mapping[str, str] | None = None,
+    defaults: Mapping[str, object] | None = None,
+    digits: int = FLOAT_DIGITS,
+) -> str:
+    """What makes two requests the same work, leaving out `NOT_THE_WORK`.
+
+    The order of tickers and of a grid's values does not count, nor do costs of other tickers.
+
+    Args:
+        algorithm_version: of the request's algorithm.
+        data_hash: by ticker, where the bars are known already.
+        defaults: by field, what the service puts where the request is silent, so that spelling it out is the same work.
+    """
+    asked = request.model_dump(mode="json", exclude=set(NOT_THE_WORK))
+    # Whether bars have opens is not known here: an execution that is left out stays so.
+    terms = terms_of(request, has_open=True)
+    filled = {"horizon": terms.horizon, "session_policy": terms.session_policy, **(defaults or {})}
+    work = {name: filled.get(name) if value is None else value for name, value in asked.items()}
+    work["tickers"] = sorted(request.tickers)
+    work["costs"] = {ticker: request.costs.of(ticker) for ticker in request.tickers}
+    if isinstance(grid := work["param_grid"], Mapping):
+        work["param_grid"] = {
+            name: sorted({canonical_json(value, digits) for value in values}) for name, values in grid.items()
+        }
+    return digest({"request": work, "algorithm_version": algorithm_version, "data_hash": data_hash}, digits)
+
+
+def lineage_key(tickers: Iterable[str], *, timeframe: str, terms: Terms) -> str:
+    """What makes two experiments of one lineage: the tickers, the timeframe and the target.
+
+    How a prediction is traded and what trading costs are not part of it: trying another execution is another try on the
+    same target.
+    """
+    target = {"transform": terms.transform, "horizon": terms.horizon}
+    return digest({"tickers": sorted(set(tickers)), "timeframe": timeframe, "target": target})
+
+
+def _plain(value: object, digits: int) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return _number(value, digits)
+    if isinstance(value, Mapping):
+        return dict(_flat(value, "", digits))
+    if isinstance(value, list | tuple):
+        return [_plain(item, digits) for item in value]
+    raise TypeError(f"{type(value).__name__} has no canonical form; give mappings, lists, text, numbers, true or null")
+
+
+def _flat(mapping: Mapping[Any, object], prefix: str, digits: int) -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if not isinstance(key, str):
+            raise TypeError(f"the key {key!r} is not a string")
+        path = prefix + key.replace("~", "~0").replace("/", "~1")
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}/", digits)
+        else:
+            yield path, _plain(value, digits)
+
+
+def _number(value: float, digits: int) -> int | float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no canonical form; give a finite number")
+    if value.is_integer() and abs(value) <= LARGEST_INTEGER:
+        return int(value)
+    rounded = float(f"{value:.{digits - 1}e}")
+    if math.isinf(rounded):
+        # The largest floats would be rounded up to infinity, which JSON does not have.
+        return math.copysign(LARGEST_FLOAT, value)
+    return int(rounded) if rounded.is_integer() and abs(rounded) <= LARGEST_INTEGER else rounded

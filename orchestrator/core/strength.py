@@ -1,0 +1,43 @@
+"""Strength: where a prediction stands among those of the past, so that models of any scale can be compared."""
+
+import numpy as np
+
+from orchestrator.core.arrays import Floats
+
+
+def signed_rank(predicted: Floats, reference: Floats) -> Floats:
+    """Strength in [-1, 1]: the sign of each prediction, times the share of `reference` not above its magnitude.
+
+    Args:
+        predicted: any shape; NaN stays NaN.
+        reference: (k,) ascending magnitudes of past predictions, k at least 1.
+
+    Raises:
+        ValueError: `reference` is empty or not ascending.
+    """
+    _ascending(reference)
+    share = np.searchsorted(reference, np.abs(predicted), side="right") / len(reference)
+    return np.where(np.isnan(predicted), np.nan, np.sign(predicted) * share)
+
+
+def calibrated(raw: Floats, reference: Floats) -> Floats:
+    """Score in [-1, 1]: 2 F(raw) - 1, F the distribution of `reference`, ties counted half on either side.
+
+    Half ties keep the score antisymmetric: turning the sign of `raw` and `reference` turns the sign of the score.
+
+    Args:
+        raw: any shape; NaN stays NaN.
+        reference: (k,) ascending raw values of the past, k at least 1.
+
+    Raises:
+        ValueError: `reference` is empty or not ascending.
+    """
+    _ascending(reference)
+    below = np.searchsorted(reference, raw, side="left")
+    not_above = np.searchsorted(reference, raw, side="right")
+    return np.where(np.isnan(raw), np.nan, (below + not_above) / len(reference) - 1.0)
+
+
+def _ascending(reference: Floats) -> None:
+    if len(reference) == 0 or not np.all(reference[1:] >= reference[:-1]):
+        raise ValueError("the reference must hold at least one value and ascend")

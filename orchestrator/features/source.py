@@ -1,0 +1,34 @@
+"""Where bars and their features come from."""
+
+from datetime import datetime
+from typing import Protocol
+
+from orchestrator.core.bars import Bars
+from orchestrator.core.errors import Refused
+
+
+class UnusableFeatures(Refused):
+    """A dataset cannot be searched on; there is a reason for each of its faults."""
+
+
+class FeatureSource(Protocol):
+    """Bars by ticker and timeframe."""
+
+    def tickers(self, timeframe: str) -> tuple[str, ...]:
+        """The tickers that have bars of `timeframe`, sorted."""
+        ...
+
+    def timeframes(self, ticker: str) -> tuple[str, ...]:
+        """The timeframes that `ticker` has bars of, shortest bar first."""
+        ...
+
+    def load(self, ticker: str, timeframe: str, start: datetime | None = None, end: datetime | None = None) -> Bars:
+        """The bars whose event time is at or after `start` and before `end`, without leading warm-up rows.
+
+        `data_hash` depends on nothing but these bars: neither on the ticker's name nor on how they are stored.
+
+        Raises:
+            UnusableFeatures: there are no such bars, or something is wrong with them; every fault at once.
+            ValueError: `start` or `end` is naive.
+        """
+        ...

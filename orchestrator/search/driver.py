@@ -1,0 +1,40 @@
+"""The experiment driver: a detached Ray actor that leads one experiment to its end, and then ends."""
+
+import logging
+from datetime import UTC, datetime
+
+import ray
+
+from orchestrator.core.draft import Assembler
+from orchestrator.search.settings import DriverSettings
+from orchestrator.store.database import Database
+
+log = logging.getLogger(__name__)
+
+
+class ExperimentDriver:
+    """Leads an experiment from wherever it stands; what it has done is in the database, so it may die any time."""
+
+    def __init__(self, experiment: str, settings: DriverSettings, assembler: Assembler) -> None:
+        self._experiment = experiment
+        self._settings = settings
+        self._assembler = assembler
+        self._conducting = False
+
+    async def conduct(self) -> None:
+        """Lead the experiment to its end and leave; asked again meanwhile, do nothing."""
+        if self._conducting:
+            return
+        self._conducting = True
+        # Ray Tune takes seconds to import, and whoever launches drivers has no use for it.
+        from orchestrator.search.course import Course
+
+        database = Database.open(self._settings.database_url)
+        try:
+            await Course(self._experiment, self._settings, self._assembler, database, lambda: datetime.now(UTC)).lead()
+        except Exception:
+            # Not even the failure could be written: whoever launches finds the experiment as it is, and tries again.
+            log.exception("experiment %s broke off", self._experiment)
+        finally:
+            await database.close()
+            ray.actor.exit_actor()  # type: ignore[no-untyped-call]

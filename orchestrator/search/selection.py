@@ -1,0 +1,205 @@
+"""From finished trials to survivors, and from survivors to the draft of an ensemble."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from orchestrator.algorithms.base import Predictor
+from orchestrator.core.arrays import Flags, Floats
+from orchestrator.core.dataset import Dataset
+from orchestrator.core.draft import Candidate, EnsembleDraft
+from orchestrator.core.survivors import Contender, Selection, select
+from orchestrator.search.settings import DriverSettings
+from orchestrator.search.study import Study
+from orchestrator.store.tables import TrialStatus
+from orchestrator.store.trials import Trial
+from schemas.base import RequestId
+from schemas.experiments import Survivor
+from schemas.search import Deploy
+
+PROBE_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one request wants to become of the survivors."""
+
+    request_id: RequestId
+    deploy: Deploy
+
+
+def wishes_of(clauses: Mapping[str, Deploy], founder: str) -> tuple[Wish, ...]:
+    """Every different ensemble that the requests of one experiment want deployed, else what the founding one wants.
+
+    Args:
+        clauses: the deploy clause of each request by request id, oldest first.
+        founder: id of the request that founded the experiment.
+    """
+    first: dict[Deploy, str] = {}
+    for request_id, deploy in clauses.items():
+        if deploy.auto:
+            first.setdefault(deploy, request_id)
+    wanted = tuple(Wish(request_id, deploy) for deploy, request_id in first.items())
+    return wanted or (Wish(founder, clauses[founder]),)
+
+
+def survivors_of(study: Study, trials: Sequence[Trial], predictions: Mapping[str, Floats], top_n: int) -> Selection:
+    """The best trials of each ticker.
+
+    Args:
+        study: the experiment's work.
+        trials: all of them, over.
+        predictions: of the completed ones by trial, (n_oof,).
+        top_n: survivors by ticker at most.
+    """
+    contenders = [
+        Contender(
+            trial=trial.trial,
+            ticker=trial.tickers[0],
+            fingerprint=trial.fingerprint,
+            metric=metric_of(study, trial),
+            eligible=bool(trial.eligible),
+            prediction=predictions.get(trial.trial),
+        )
+        for trial in trials
+    ]
+    return select(contenders, top_n=top_n, mode=study.mode)
+
+
+def metric_of(study: Study, trial: Trial) -> float | None:
+    """What the search optimises, of one trial; None where it has none."""
+    return None if trial.metrics is None else trial.metrics.get(study.metric)
+
+
+def best_of(study: Study, trials: Sequence[Trial]) -> Trial | None:
+    """The best eligible trial of all tickers; ties by fingerprint."""
+    ranked = [
+        (metric if study.mode == "min" else -metric, trial.fingerprint, trial.trial, trial)
+        for trial in trials
+        if trial.status is TrialStatus.COMPLETED and trial.eligible
+        if (metric := metric_of(study, trial)) is not None
+    ]
+    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
+
+
+def told(selection: Selection, study: Study) -> tuple[Survivor, ...]:
+    """The survivors as their event tells of them."""
+    configurations = {trial.trial: trial.configuration for trial in study.trials}
+    return tuple(
+        Survivor(
+            trial=kept.contender.trial,
+            tickers=(kept.contender.ticker,),
+            configuration=dict(configurations[kept.contender.trial]),
+            rank=kept.rank,
+            metric=_known(kept.contender.metric),
+        )
+        for kept in selection.kept
+    )
+
+
+def draft_of(
+    experiment: str,
+    study: Study,
+    selection: Selection,
+    predictors: Mapping[str, Predictor],
+    deploy: Deploy,
+    settings: DriverSettings,
+) -> EnsembleDraft:
+    """The draft of one request's ensemble.
+
+    Args:
+        experiment: its name.
+        study: the experiment's work.
+        selection: survivors, one at least.
+        predictors: by trial, refitted on everything before the hold-out.
+        deploy: the request's clause.
+        settings: for what the clause leaves open.
+    """
+    request = study.request
+    threshold = settings.threshold if deploy.threshold is None else deploy.threshold
+    tickers = sorted({kept.contender.ticker for kept in selection.kept})
+    configurations = {trial.trial: trial.configuration for trial in study.trials}
+    return EnsembleDraft(
+        ensemble=deploy.ensemble_name or experiment,
+        experiment=experiment,
+        algorithm=request.algorithm,
+        timeframe=request.timeframe,
+        terms=study.terms,
+        calendar=settings.calendar,
+        candidates=tuple(
+            _candidate(study, kept.contender, configurations[kept.contender.trial], predictors[kept.contender.trial])
+            for kept in selection.kept
+        ),
+        voting=deploy.voting or settings.voting,
+        threshold=threshold,
+        exit_threshold=threshold / 2 if request.exit_threshold is None else request.exit_threshold,
+        cost={ticker: study.grounds[ticker].cost for ticker in tickers},
+        trained_through=max(_trained_through(study.grounds[ticker].dataset) for ticker in tickers),
+        data_hash={ticker: study.data_hash[ticker] for ticker in tickers},
+    )
+
+
+def extended(draft: EnsembleDraft, study: Study) -> EnsembleDraft:
+    """The draft with the hold-out as one more fold of every record, predicted by the predictors that would be deployed.
+
+    A fold's scores are calibrated on the folds before it: those of the last one are what the draft's own ensemble says
+    on rows that nothing in it has seen.
+    """
+    return replace(draft, candidates=tuple(_extended(each, study) for each in draft.candidates))
+
+
+def trainable_rows(dataset: Dataset) -> Flags:
+    """Rows (n,) that a predictor can be trained on: target and features are known."""
+    flags: Flags = np.isfinite(dataset.target) & np.isfinite(dataset.features).all(axis=1)
+    return flags
+
+
+def _candidate(
+    study: Study, contender: Contender, configuration: Mapping[str, str | float | int | bool], predictor: Predictor
+) -> Candidate:
+    ground = study.grounds[contender.ticker]
+    rows = np.concatenate([fold.test for fold in ground.folds])
+    if contender.prediction is None:
+        raise ValueError(f"{contender.trial} survived without predictions")
+    known = ground.dataset.features[trainable_rows(ground.dataset)]
+    return Candidate(
+        trial=contender.trial,
+        ticker=contender.ticker,
+        configuration=configuration,
+        metric=_known(contender.metric),
+        fingerprint=contender.fingerprint,
+        predictor=predictor,
+        event_time=ground.dataset.event_time[rows],
+        prediction=contender.prediction,
+        target=ground.dataset.target[rows],
+        fold=np.repeat(np.arange(len(ground.folds)), [len(fold.test) for fold in ground.folds]),
+        probe=known[-PROBE_ROWS:],
+    )
+
+
+def _extended(candidate: Candidate, study: Study) -> Candidate:
+    holdout = study.holdouts[candidate.ticker]
+    later = slice(holdout.start, None)
+    features = holdout.dataset.features[later]
+    fold = np.full(len(features), candidate.fold[-1] + 1)
+    return replace(
+        candidate,
+        event_time=np.concatenate([candidate.event_time, holdout.dataset.event_time[later]]),
+        prediction=np.concatenate([candidate.prediction, candidate.predictor.predict(features)]),
+        target=np.concatenate([candidate.target, holdout.dataset.target[later]]),
+        fold=np.concatenate([candidate.fold, fold]),
+    )
+
+
+def _trained_through(dataset: Dataset) -> datetime:
+    last = dataset.event_time[trainable_rows(dataset)][-1]
+    moment: datetime = last.astype("datetime64[us]").item()
+    return moment.replace(tzinfo=UTC)
+
+
+def _known(metric: float | None) -> float:
+    if metric is None:
+        raise ValueError("a trial without a score survived")
+    return metric

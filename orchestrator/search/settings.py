@@ -1,0 +1,36 @@
+"""What a driver is told once, when it is launched."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.core.calendar import DEFAULT_CALENDAR
+from orchestrator.core.canonical import FLOAT_DIGITS
+from orchestrator.core.gate import Override
+from schemas.base import Voting
+from schemas.search import MetricName
+
+
+@dataclass(frozen=True)
+class DriverSettings:
+    """Plain values, so that they travel to whichever process the driver lives in."""
+
+    database_url: str = field(repr=False)
+    """It may hold a password."""
+    features_dir: Path
+    tune_dir: Path
+    """Where Tune writes its own files."""
+    namespace: str
+    """Ray's, in which drivers go by their names."""
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    max_concurrent_trials: int = 8
+    metric: MetricName = "sharpe_ratio"
+    """Where the request names none; so the next three."""
+    mode: Literal["max", "min"] = "max"
+    voting: Voting = "soft"
+    threshold: float = 0.7
+    gate_override: Override = "paper"
+    calendar: str = DEFAULT_CALENDAR
+    float_digits: int = FLOAT_DIGITS
+    """Significant digits to which two configurations are the same."""

@@ -1,0 +1,98 @@
+"""What the gate says of each ensemble that is wished for, and what follows from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from orchestrator.core.gate import Decision, Evidence, Override, judge
+from orchestrator.core.lifecycle import State
+from orchestrator.search.appraisal import Appraisal, holdout_span
+from orchestrator.search.judgement import Luck, luck_of, nothing_to_judge
+from orchestrator.search.selection import Wish
+from orchestrator.search.study import Study
+from orchestrator.store import ensembles, experiments, ledger
+from orchestrator.store.ensembles import Proposal
+from orchestrator.store.experiments import Experiment
+from schemas.experiments import GatePassed, GateRefused
+
+
+@dataclass(frozen=True)
+class Candidacy:
+    """A wish, and the ensemble that could fulfil it; None where no trial survived."""
+
+    wish: Wish
+    appraisal: Appraisal | None
+
+
+async def settle(
+    tx: AsyncSession,
+    experiment: Experiment,
+    study: Study,
+    candidacies: Sequence[Candidacy],
+    override: Override,
+    now: datetime,
+) -> None:
+    """Judge every candidacy, count its look at the hold-out, and propose what may be deployed; else it is refused.
+
+    An experiment of which nothing is to be deployed stays selected, with its verdict.
+    """
+    luck = luck_of(await ledger.of_lineage(tx, study.lineage))
+    proposed = False
+    for candidacy in candidacies:
+        looks = await _look(tx, experiment, study, candidacy.appraisal, now)
+        decision = decide(candidacy, luck, looks, override)
+        wish, verdict = candidacy.wish, decision.verdict
+        event = (GatePassed if verdict.passed else GateRefused)(
+            experiment=experiment.id, request_id=wish.request_id, sequence=0, emitted_at=now, verdict=verdict
+        )
+        await experiments.note(tx, experiment.id, event, now)
+        if candidacy.appraisal is not None and wish.deploy.auto and decision.mode is not None:
+            await ensembles.propose(tx, _proposal(experiment, study, candidacy.appraisal, decision), now)
+            proposed = True
+    if not proposed and any(candidacy.wish.deploy.auto for candidacy in candidacies):
+        await experiments.advance(tx, experiment.id, State.REFUSED, None, now)
+
+
+def decide(candidacy: Candidacy, luck: Luck, looks: int, override: Override) -> Decision:
+    """What the gate says of one candidacy. `looks` at its hold-out include this one; 0 where there is none."""
+    appraisal, deploy = candidacy.appraisal, candidacy.wish.deploy
+    if appraisal is None:
+        return Decision(nothing_to_judge(luck), None)
+    evidence = Evidence(
+        profit=appraisal.profit.total,
+        active=appraisal.profit.active,
+        sessions_per_year=appraisal.sessions_per_year,
+        trials=luck.trials,
+        variance=luck.variance,
+        holdout=appraisal.holdout,
+        looks=looks,
+    )
+    # What is not to be deployed has nothing to override.
+    return judge(evidence, mode=deploy.mode, gated=deploy.gate or not deploy.auto, override=override)
+
+
+async def _look(
+    tx: AsyncSession, experiment: Experiment, study: Study, appraisal: Appraisal | None, now: datetime
+) -> int:
+    if appraisal is None or appraisal.holdout is None:
+        return 0
+    span = holdout_span(study, appraisal.tickers)
+    return await ledger.record_look(tx, study.lineage, span, experiment.id, now)
+
+
+def _proposal(experiment: Experiment, study: Study, appraisal: Appraisal, decision: Decision) -> Proposal:
+    if decision.mode is None:
+        raise ValueError("the decision does not let it be deployed")
+    return Proposal(
+        ensemble=appraisal.ensemble,
+        experiment=experiment.id,
+        manifest=appraisal.assembled.manifest,
+        digest=appraisal.assembled.digest,
+        members=appraisal.members,
+        mode=decision.mode,
+        tickers=appraisal.tickers,
+        timeframe=study.request.timeframe,
+        verdict=decision.verdict,
+    )

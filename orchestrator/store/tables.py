@@ -1,0 +1,225 @@
+"""The tables. A migration in `migrations/versions` goes with every change here; a test holds the two equal."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Enum,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from orchestrator.core.lifecycle import LINE, SEARCHING, State
+from orchestrator.store.columns import Array, Instant, Json
+from schemas.base import Reason
+from schemas.envelope import Headers
+from schemas.experiments import GateVerdict
+from schemas.search import Deploy, SearchRequest
+
+
+class RequestOutcome(StrEnum):
+    """What became of a search request."""
+
+    RECEIVED = "received"
+    """Only inside the transaction that settles it."""
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+
+
+class TrialStatus(StrEnum):
+    """Where a trial is; the last two are final."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class VersionState(StrEnum):
+    """Where an ensemble's version is; the last two are final."""
+
+    WANTED = "wanted"
+    DEPLOYED = "deployed"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+
+
+def _choice(choices: type[StrEnum]) -> Enum:
+    return Enum(choices, native_enum=False, length=16, values_callable=lambda enum: [member.value for member in enum])
+
+
+def _reasons() -> Column[tuple[Reason, ...]]:
+    return Column("reasons", Json(tuple[Reason, ...]), nullable=False)
+
+
+_searching = text(f"state IN ({', '.join(repr(state.value) for state in LINE if state in SEARCHING)})")
+_unpublished = text("published_at IS NULL")
+_deployed = text(f"state = '{VersionState.DEPLOYED}'")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String, primary_key=True),
+    Column("outcome", _choice(RequestOutcome), nullable=False),
+    Column("experiment", ForeignKey("experiments.id"), index=True),
+    Column("raw", LargeBinary, nullable=False),
+    Column("deploy", Json(Deploy)),
+    _reasons(),
+    Column("traceparent", String),
+    Column("received_at", Instant, nullable=False),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("request_id", String, nullable=False, unique=True),
+    Column("search_key", String, nullable=False),
+    Column("state", _choice(State), nullable=False, index=True),
+    Column("request", Json(SearchRequest), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("data_hash", JSON(none_as_null=True)),
+    Column("summary", JSON(none_as_null=True)),
+    Column("verdict", Json(GateVerdict)),
+    _reasons(),
+    Column("traceparent", String),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Index("uq_experiments_searching", "search_key", unique=True, sqlite_where=_searching, postgresql_where=_searching),
+)
+
+names = Table(
+    "names",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("experiment", ForeignKey("experiments.id"), nullable=False),
+)
+"""What experiments may be called: their ids, and the names that attached duplicates asked for."""
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("experiment", ForeignKey("experiments.id"), primary_key=True),
+    Column("trial", String, primary_key=True),
+    Column("tickers", Json(tuple[str, ...]), nullable=False),
+    Column("configuration", JSON, nullable=False),
+    Column("fingerprint", String, nullable=False, index=True),
+    Column("data_hash", String, nullable=False),
+    Column("status", _choice(TrialStatus), nullable=False),
+    Column("metrics", JSON(none_as_null=True)),
+    Column("eligible", Boolean),
+    _reasons(),
+    Column("seconds", Float),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+)
+
+trial_histories = Table(
+    "trial_histories",
+    metadata,
+    Column("experiment", String, primary_key=True),
+    Column("trial", String, primary_key=True),
+    Column("prediction", Array, nullable=False),
+    Column("profit", Array, nullable=False),
+    ForeignKeyConstraint(["experiment", "trial"], ["trials.experiment", "trials.trial"]),
+)
+"""Apart from `trials`, so that listing trials reads no arrays."""
+
+sequences = Table(
+    "sequences",
+    metadata,
+    Column("scope", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("message_id", String, nullable=False, unique=True),
+    Column("topic", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("headers", Json(Headers), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("published_at", Instant),
+    Index("ix_outbox_unpublished", "id", sqlite_where=_unpublished, postgresql_where=_unpublished),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("lineage", String, primary_key=True),
+    Column("fingerprint", String, primary_key=True),
+    Column("experiment", String, nullable=False),
+    Column("ticker", String, nullable=False),
+    Column("sharpe_per_session", Float),
+    Column("sessions", Integer, nullable=False),
+    Column("span_digest", String, nullable=False),
+    Column("profit", Array, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+)
+"""Every configuration ever scored. No foreign key: it outlives the experiments, and nothing clears it."""
+
+holdout_looks = Table(
+    "holdout_looks",
+    metadata,
+    Column("lineage", String, primary_key=True),
+    Column("span", String, primary_key=True),
+    Column("experiment", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("looked_at", Instant, nullable=False),
+    UniqueConstraint("lineage", "span", "number"),
+)
+
+ensembles = Table(
+    "ensembles",
+    metadata,
+    Column("ensemble", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("state", _choice(VersionState), nullable=False, index=True),
+    Column("experiment", ForeignKey("experiments.id"), nullable=False, index=True),
+    Column("manifest", JSON, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("members", Integer, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("tickers", Json(tuple[str, ...]), nullable=False),
+    Column("timeframe", String, nullable=False),
+    Column("verdict", Json(GateVerdict), nullable=False),
+    _reasons(),
+    Column("proposed_at", Instant, nullable=False),
+    Column("deployed_at", Instant),
+    Column("ended_at", Instant),
+    CheckConstraint("version >= 1", name="version"),
+    Index("uq_ensembles_deployed", "ensemble", unique=True, sqlite_where=_deployed, postgresql_where=_deployed),
+)
+"""One row a version. What it is never changes; where it is (`state`, times, reasons) does."""

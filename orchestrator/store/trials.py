@@ -1,0 +1,219 @@
+"""Trials: planned, taken up and finished by the batch, with their events and out-of-fold histories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from orchestrator.store.database import insert_new
+from orchestrator.store.errors import TrialsNotOpen
+from orchestrator.store.experiments import take
+from orchestrator.store.outbox import append_all
+from orchestrator.store.tables import TrialStatus, trial_histories, trials
+from schemas.base import JsonObject, Reason
+from schemas.topics import TRIAL_EVENTS
+from schemas.trials import TrialCompleted, TrialCreated, TrialFailed, TrialStarted
+
+_OPEN = (TrialStatus.CREATED, TrialStatus.RUNNING)
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A configuration that will be tried."""
+
+    trial: str
+    """Unique in its experiment, and the same when the same search is planned again."""
+    tickers: tuple[str, ...]
+    configuration: JsonObject
+    fingerprint: str
+    data_hash: str
+
+
+@dataclass(frozen=True)
+class Trial(PlannedTrial):
+    """A trial as the database has it."""
+
+    experiment: str
+    status: TrialStatus
+    metrics: dict[str, float | None] | None
+    eligible: bool | None
+    reasons: tuple[Reason, ...]
+    """Why it failed, or is not eligible."""
+    seconds: float | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What a trial said and earned out of fold."""
+
+    prediction: npt.NDArray[np.float64]
+    """(n_oof,) predicted returns, tests concatenated in fold order."""
+    profit: npt.NDArray[np.float64]
+    """(n_sessions,) net profit and loss by session."""
+
+
+@dataclass(frozen=True, eq=False)
+class Completed:
+    """A trial that has its score."""
+
+    trial: str
+    metrics: dict[str, float | None]
+    eligible: bool
+    seconds: float
+    history: History
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial that ended without a score."""
+
+    trial: str
+    reasons: tuple[Reason, ...]
+    seconds: float
+
+
+async def plan(tx: AsyncSession, experiment: str, planned: Sequence[PlannedTrial], now: datetime) -> tuple[str, ...]:
+    """Write the trials that are not there yet, with `created` events in the order given, and return their names.
+
+    Raises:
+        UnknownExperiment: there is none of this id.
+    """
+    found = await take(tx, experiment)
+    rows = [
+        {
+            **vars(trial),
+            "experiment": experiment,
+            "status": TrialStatus.CREATED,
+            "reasons": (),
+            "created_at": now,
+        }
+        for trial in planned
+    ]
+    written = {trial for _, trial in await insert_new(tx, trials, rows)}
+    new = [trial for trial in planned if trial.trial in written]
+    events = [TrialCreated(**_heading(experiment, trial, now)) for trial in new]
+    await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
+    return tuple(trial.trial for trial in new)
+
+
+async def start(tx: AsyncSession, experiment: str, names: Sequence[str], now: datetime) -> None:
+    """Workers have taken up the trials of these `names`; one that was under way when a driver died starts again.
+
+    Raises:
+        UnknownExperiment: there is none of this id.
+        TrialsNotOpen: some were never planned or have ended.
+    """
+    found = await take(tx, experiment)
+    taken = await _open(tx, experiment, names)
+    started = update(trials).where((trials.c.experiment == experiment) & trials.c.trial.in_(names))
+    await tx.execute(started.values(status=TrialStatus.RUNNING, started_at=now))
+    events = [TrialStarted(**_heading(experiment, trial, now)) for trial in taken]
+    await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
+
+
+async def finish(tx: AsyncSession, experiment: str, outcomes: Sequence[Completed | Failed], now: datetime) -> None:
+    """Write how the trials ended, their histories, and `completed` and `failed` events in the order given.
+
+    Raises:
+        UnknownExperiment: there is none of this id.
+        TrialsNotOpen: some were never planned or have ended.
+    """
+    found = await take(tx, experiment)
+    ended = await _open(tx, experiment, [outcome.trial for outcome in outcomes])
+    if not ended:
+        return
+    finished = update(trials).where(
+        (trials.c.experiment == bindparam("in_experiment")) & (trials.c.trial == bindparam("of_trial"))
+    )
+    await tx.execute(finished, [_ending(experiment, outcome, now) for outcome in outcomes])
+    histories = [
+        {"experiment": experiment, "trial": outcome.trial, **vars(outcome.history)}
+        for outcome in outcomes
+        if isinstance(outcome, Completed)
+    ]
+    if histories:
+        await tx.execute(insert(trial_histories), histories)
+    events = [_ended(experiment, trial, outcome, now) for trial, outcome in zip(ended, outcomes, strict=True)]
+    await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
+
+
+async def of_experiment(tx: AsyncSession, experiment: str) -> list[Trial]:
+    """The experiment's trials by name, without their histories."""
+    rows = await tx.execute(select(trials).where(trials.c.experiment == experiment).order_by(trials.c.trial))
+    return [Trial(**row._mapping) for row in rows]
+
+
+async def tally(tx: AsyncSession, experiment: str) -> dict[TrialStatus, int]:
+    """How many of the experiment's trials are where; every status is there."""
+    counts = select(trials.c.status, func.count()).where(trials.c.experiment == experiment).group_by(trials.c.status)
+    return dict.fromkeys(TrialStatus, 0) | dict((await tx.execute(counts)).all())
+
+
+async def histories(tx: AsyncSession, experiment: str, names: Sequence[str]) -> dict[str, History]:
+    """The histories of the completed ones among the trials of these `names`."""
+    columns = (trial_histories.c.trial, trial_histories.c.prediction, trial_histories.c.profit)
+    of_them = (trial_histories.c.experiment == experiment) & trial_histories.c.trial.in_(names)
+    return {row.trial: History(row.prediction, row.profit) for row in await tx.execute(select(*columns).where(of_them))}
+
+
+async def _open(tx: AsyncSession, experiment: str, names: Sequence[str]) -> list[PlannedTrial]:
+    """The open trials of these `names`, in that order."""
+    columns = [trials.c[name] for name in PlannedTrial.__dataclass_fields__]
+    of_them = (trials.c.experiment == experiment) & trials.c.trial.in_(names) & trials.c.status.in_(_OPEN)
+    found = {row.trial: PlannedTrial(**row._mapping) for row in await tx.execute(select(*columns).where(of_them))}
+    # Taken out one by one, so that a trial that ends twice in one batch is found as well.
+    taken = [(name, found.pop(name, None)) for name in names]
+    if shut := tuple(name for name, trial in taken if trial is None):
+        raise TrialsNotOpen(experiment, shut)
+    return [trial for _, trial in taken if trial is not None]
+
+
+def _ending(experiment: str, outcome: Completed | Failed, now: datetime) -> dict[str, Any]:
+    ending = {
+        "in_experiment": experiment,
+        "of_trial": outcome.trial,
+        "reasons": outcome.reasons,
+        "seconds": outcome.seconds,
+        "finished_at": now,
+    }
+    if isinstance(outcome, Failed):
+        return ending | {"status": TrialStatus.FAILED, "metrics": None, "eligible": None}
+    return ending | {"status": TrialStatus.COMPLETED, "metrics": outcome.metrics, "eligible": outcome.eligible}
+
+
+def _ended(
+    experiment: str, trial: PlannedTrial, outcome: Completed | Failed, now: datetime
+) -> TrialCompleted | TrialFailed:
+    heading = _heading(experiment, trial, now)
+    if isinstance(outcome, Failed):
+        return TrialFailed(**heading, reasons=outcome.reasons)
+    return TrialCompleted(
+        **heading,
+        metrics=outcome.metrics,
+        eligible=outcome.eligible,
+        reasons=outcome.reasons,
+        seconds=outcome.seconds,
+    )
+
+
+def _heading(experiment: str, trial: PlannedTrial, now: datetime) -> dict[str, Any]:
+    """What every trial event begins with."""
+    return {
+        "experiment": experiment,
+        "sequence": 0,
+        "trial": trial.trial,
+        "tickers": trial.tickers,
+        "configuration": trial.configuration,
+        "fingerprint": trial.fingerprint,
+        "data_hash": trial.data_hash,
+        "emitted_at": now,
+    }

@@ -1,0 +1,143 @@
+"""A version that can answer: its manifest and all that it names, loaded, verified and tried on the probe rows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from orchestrator.algorithms.base import Predictor, Trainer, trainer
+from orchestrator.core.arrays import Integers
+from orchestrator.core.errors import Refused
+from schemas.base import JsonObject, Mode, Reason
+from serving.artifacts import Artifacts
+from serving.calibration import MemberCalibration, Reliability, TickerCalibration
+from serving.decision import Rules
+from serving.manifest import EnsembleManifest, Knots, Member, read_manifest
+
+GateOutcome = Literal["passed", "overridden"]
+
+
+class UnusableVersion(Refused):
+    """The version was loaded, but must not answer."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """Which version of an ensemble is to be served, or is, and how it is heard."""
+
+    ensemble: str
+    version: int
+    digest: str
+    """Of the manifest, which the artifacts hold."""
+    mode: Mode
+    gate: GateOutcome
+
+    def configuration(self, artifacts: Path) -> JsonObject:
+        """What a replica is told: JSON, the same for the same version."""
+        return {**asdict(self), "artifacts": str(artifacts)}
+
+
+def read_configuration(configuration: JsonObject) -> tuple[ServedVersion, Artifacts]:
+    """The version and where it is kept, as `ServedVersion.configuration` wrote them."""
+    fields = dict(configuration)
+    artifacts = Artifacts(Path(fields.pop("artifacts")))
+    return ServedVersion(**fields), artifacts
+
+
+@dataclass(frozen=True, eq=False)
+class Voter:
+    """A member on one ticker: `columns` are the places of its features among the panel's."""
+
+    member: str
+    predictor: Predictor
+    columns: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Those who vote on one ticker; `feature_names` are what any of them needs."""
+
+    feature_names: tuple[str, ...]
+    voters: tuple[Voter, ...]
+    calibration: TickerCalibration
+    calibration_id: str
+    rules: Rules
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedVersion:
+    """A version in memory; `panels` by ticker."""
+
+    served: ServedVersion
+    manifest: EnsembleManifest
+    panels: Mapping[str, Panel]
+
+
+def load_version(served: ServedVersion, artifacts: Artifacts) -> LoadedVersion:
+    """Load a version with everything that its manifest names.
+
+    Raises:
+        ArtifactMissing, ArtifactDamaged: of the manifest, a predictor or a calibration.
+        MalformedManifest, UnknownAlgorithm, MalformedModel: what was loaded is not understood here.
+        UnusableVersion: the manifest is another ensemble's, or a member does not predict what it did when assembled.
+    """
+    manifest = read_manifest(artifacts.get(served.digest))
+    if manifest.ensemble != served.ensemble:
+        message = f"The manifest belongs to the ensemble {manifest.ensemble}; deploy it under that name."
+        raise UnusableVersion([Reason(code="foreign_manifest", where=served.ensemble, message=message)])
+    family = trainer(manifest.algorithm)
+    predictors = {member.member: _predictor(member, family, artifacts) for member in manifest.members}
+    panels = {ticker: _panel(ticker, manifest, predictors, artifacts) for ticker in manifest.tickers}
+    return LoadedVersion(served, manifest, panels)
+
+
+def _predictor(member: Member, family: Trainer, artifacts: Artifacts) -> Predictor:
+    predictor = family.load(artifacts.get(member.artifact))
+    expected = np.asarray(member.probe.prediction)
+    found = predictor.predict(np.asarray(member.probe.features))
+    if predictor.feature_names != member.feature_names:
+        message = "The predictor takes other features than the manifest says; assemble the ensemble again."
+        raise UnusableVersion([Reason(code="features_differ", where=member.member, message=message)])
+    # Another machine may round the last bits otherwise; anything more is another model, or another library's reading.
+    if not np.allclose(found, expected, rtol=1e-6, atol=1e-12):
+        message = f"It predicts {found.tolist()} on its probe rows, not {list(expected)}; search and deploy again."
+        raise UnusableVersion([Reason(code="probe_failed", where=member.member, message=message[:4096])])
+    return predictor
+
+
+def _panel(ticker: str, manifest: EnsembleManifest, predictors: Mapping[str, Predictor], artifacts: Artifacts) -> Panel:
+    members, terms = manifest.members_on(ticker), manifest.tickers[ticker]
+    names = tuple(dict.fromkeys(name for member in members for name in member.feature_names))
+    place = {name: number for number, name in enumerate(names)}
+    voters = tuple(
+        Voter(
+            member=member.member,
+            predictor=predictors[member.member],
+            columns=np.array([place[name] for name in member.feature_names], dtype=np.int64),
+        )
+        for member in members
+    )
+    records = tuple(member.records[ticker] for member in members)
+    calibration = TickerCalibration(
+        members=tuple(
+            MemberCalibration(artifacts.get_array(record.reference), _reliability(record.reliability))
+            for record in records
+        ),
+        reference=None if terms.reference is None else artifacts.get_array(terms.reference),
+        reliability=None if terms.reliability is None else _reliability(terms.reliability),
+    )
+    rules = Rules(
+        voting=manifest.voting,
+        threshold=manifest.threshold,
+        cost=terms.cost,
+        min_edge_bps=manifest.min_edge_bps,
+        weight=np.array([member.weight for member in members]),
+        calibration=manifest.calibration,
+    )
+    return Panel(names, voters, calibration, terms.calibration_id, rules)
+
+
+def _reliability(knots: Knots) -> Reliability:
+    return Reliability(np.asarray(knots.strength), np.asarray(knots.chance))

@@ -1,0 +1,266 @@
+"""The command line: each verb is a face of the same events."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from confluent_kafka import KafkaException
+from rich.console import Console
+from rich.table import Table
+
+from schemas.base import parse_instant
+from schemas.envelope import Undecodable
+from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
+from streams import logs
+from streams.display import Display
+from streams.run_folder import FolderInUse, NotRunning, RunFolder
+from streams.settings import Settings, WrongSettings
+
+# What a command needs beyond this is imported when it is called: `--help` must not load Ray.
+
+WRONG_USE = 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Search requests in, trading signals out: Ray Tune and Ray Serve over Kafka. "
+    "Settings are environment variables; `orchestrator settings` lists them.",
+)
+broker_app = typer.Typer(no_args_is_help=True, help="The embedded Kafka broker.")
+app.add_typer(broker_app, name="broker")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@app.command()
+def demo() -> None:
+    """Play the main job on real prices in a copy of its own: about a minute; nothing is left running."""
+    from streams.demo.play import play
+
+    settings()
+    raise typer.Exit(asyncio.run(play(Display(console), os.environ)))
+
+
+@app.command()
+def up() -> None:
+    """Run the service until Ctrl-C: broker, Ray, worker and API, each started again when it ends."""
+    from streams.service import keep_up
+
+    try:
+        raise typer.Exit(asyncio.run(keep_up(settings(), console, os.environ)))
+    except FolderInUse as error:
+        raise fail(str(error)) from None
+
+
+@app.command()
+def request(
+    file: Annotated[Path, typer.Argument(help="A JSON file with one search request; - for standard input.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends; exit 1 if it does not succeed.")] = False,
+) -> None:
+    """Produce a search request. Without a request_id it gets one."""
+    from streams.requesting import NotProduced, follow_request, parse_request, produce_request
+
+    config, begun = connection(settings()), datetime.now(UTC)
+    try:
+        parsed = parse_request(sys.stdin.read() if str(file) == "-" else file.read_text(), begun)
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror}", WRONG_USE) from None
+    except Undecodable as error:
+        faults = (f"  {reason.where or 'request'}: {reason.message}" for reason in error.reasons)
+        raise fail("\n".join(("this is no search request:", *faults)), WRONG_USE) from None
+    with broker_troubles():
+        try:
+            produce_request(config, parsed)
+        except NotProduced as error:
+            raise fail(str(error)) from None
+        console.print(f"request {parsed.request_id} produced to {SEARCH_REQUESTS.name}", highlight=False)
+        if watch:
+            story = follow_request(
+                config,
+                parsed.request_id,
+                deploys=parsed.deploy.auto,
+                since=begun - timedelta(seconds=1),
+                display=Display(console),
+            )
+            raise typer.Exit(0 if story.succeeded else 1)
+
+
+@app.command()
+def signals(
+    ticker: Annotated[list[str] | None, typer.Option(help="Only this instrument; may be repeated.")] = None,
+    mode: Annotated[Literal["live", "replay", "shadow", "paper"], typer.Option(help="Which signals.")] = "live",
+    since: Annotated[str, typer.Option(help="`now`, `start`, or a time (RFC 3339).")] = "now",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="Ticks that gave no signal, too.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+) -> None:
+    """Follow signals as they are published, until Ctrl-C."""
+    from streams.showing import follow_signals
+
+    beginning = {"now": datetime.now(UTC), "start": None}
+    with broker_troubles():
+        follow_signals(
+            connection(settings()),
+            SIGNALS_BY_MODE[mode],
+            beginning[since] if since in beginning else instant(since),
+            console,
+            tickers=frozenset(ticker or ()),
+            as_json=as_json,
+            skipped=skipped,
+            limit=limit,
+        )
+
+
+@app.command()
+def ticks(
+    tickers: Annotated[list[str], typer.Argument(help="Instruments to play.")],
+    timeframe: Annotated[str, typer.Option(help="Of the bars.")] = "1d",
+    start: Annotated[str | None, typer.Option(help="Bars at or after this time (RFC 3339).")] = None,
+    end: Annotated[str | None, typer.Option(help="Bars before this time (RFC 3339).")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Event times a second; absent: all at once.")] = None,
+    mode: Annotated[Literal["live", "replay"], typer.Option(help="How the signals are heard.")] = "replay",
+) -> None:
+    """Play bars from the feature files as ticks."""
+    from orchestrator.core.errors import Refused
+    from orchestrator.features.parquet import ParquetFeatures
+    from streams.replay import NotPlayed, replay
+
+    chosen = settings()
+    source = ParquetFeatures(chosen.features, minimum_rows=1)
+    first, last = (None if text is None else instant(text) for text in (start, end))
+    try:
+        instruments = [source.load(ticker, timeframe, first, last) for ticker in tickers]
+    except Refused as error:
+        raise fail("\n".join(f"{reason.where}: {reason.message}" for reason in error.reasons)) from None
+    config = connection(chosen)
+    total = sum(len(bars) for bars in instruments)
+    with broker_troubles(), Display(console).activity("playing ticks", total) as activity:
+        try:
+            replay(instruments, config, rate=rate, mode=mode, on_progress=lambda sent: activity.advance_to(sent, total))
+        except NotPlayed as error:
+            raise fail(str(error)) from None
+    console.print(f"{total} ticks produced to {FEATURE_TICKS.name}", highlight=False)
+
+
+@app.command()
+def topics() -> None:
+    """Show the contract's topics, what they hold, and how far the service is behind."""
+    from streams.showing import topic_table
+
+    with broker_troubles():
+        console.print(topic_table(connection(settings()), TOPICS))
+
+
+@app.command()
+def schemas(
+    directory: Annotated[Path, typer.Argument(help="Where to write.")] = Path("schemas/generated"),
+) -> None:
+    """Write the JSON Schema of every message, and the AsyncAPI document."""
+    from schemas.export import write
+
+    written = write(directory)
+    console.print(f"{len(written)} documents written to {directory}", highlight=False)
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """List the settings: environment variables, their defaults and meanings."""
+    table = Table("variable", "default", "meaning")
+    for each in Settings.describe():
+        table.add_row(each.variable, each.default, each.meaning)
+    console.print(table)
+
+
+@broker_app.command()
+def fetch() -> None:
+    """Fetch the embedded broker's jars and verify them, so that the first start needs no network."""
+    from streams.broker import jars
+    from streams.child import CannotStart
+
+    try:
+        with Display(console).activity("fetching Kafka's jars") as activity:
+            found = jars.class_path(jars.home(), jars.listed(), lambda done, total: activity.advance_to(done, total))
+            jars.java()
+    except CannotStart as error:
+        raise fail(str(error)) from None
+    console.print(f"Kafka {jars.VERSION}: {len(found)} jars are in place and verified", highlight=False)
+
+
+@app.command(hidden=True)
+def worker() -> None:
+    """The worker process; `up` starts it."""
+    from streams.worker import Worker
+
+    chosen = settings()
+    logs.set_up(chosen.log_format, chosen.log_level, program="worker")
+    raise typer.Exit(asyncio.run(Worker(chosen, RunFolder(chosen.data_dir)).run()))
+
+
+@app.command(hidden=True)
+def api() -> None:
+    """The API process; `up` starts it."""
+    from streams.service import serve_api
+
+    chosen = settings()
+    logs.set_up(chosen.log_format, chosen.log_level, program="api")
+    serve_api(chosen, RunFolder(chosen.data_dir))
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    """Say on standard error what is wrong; raise what is returned."""
+    errors.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+def settings() -> Settings:
+    """The settings in the environment; every fault in them at once ends the program with 2."""
+    try:
+        return Settings.read(os.environ)
+    except WrongSettings as error:
+        raise fail("\n".join(("wrong settings:", *(f"  {fault}" for fault in error.faults))), WRONG_USE) from None
+
+
+def connection(chosen: Settings) -> dict[str, Any]:
+    """How to reach Kafka: the cluster of the settings, or the broker of the copy that runs on DATA_DIR."""
+    from streams import kafka
+
+    try:
+        return kafka.client_config(chosen, RunFolder(chosen.data_dir))
+    except NotRunning as error:
+        raise fail(str(error)) from None
+
+
+def instant(text: str) -> datetime:
+    """A time as a person gives it."""
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise fail(f"{text} {error}", WRONG_USE) from None
+
+
+@contextmanager
+def broker_troubles() -> Iterator[None]:
+    """Say in one line that the broker does not answer; Ctrl-C is an ordinary end."""
+    try:
+        yield
+    except KafkaException as error:
+        raise fail(f"Kafka does not answer: {error.args[0]}") from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def main() -> None:
+    """The `orchestrator` program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

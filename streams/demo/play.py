@@ -1,0 +1,212 @@
+"""The main job from end to end on real prices: a search request goes in, trading signals come out.
+
+It runs a copy of its own, on free ports and in a folder of its own, and talks to it as anybody would: it produces a
+request, follows the events, plays a feed of ticks, and lets a trading engine in another process consume the signals.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from confluent_kafka import Producer
+
+from orchestrator.core.bars import Bars
+from orchestrator.core.calendar import calendar_named
+from orchestrator.core.dataset import prepare, terms_of
+from orchestrator.features import samples
+from orchestrator.features.parquet import ParquetFeatures
+from schemas.base import format_instant
+from schemas.search import SearchRequest
+from schemas.topics import SEARCH_REQUESTS
+from streams import kafka
+from streams.child import CannotStart
+from streams.children import stages
+from streams.demo.outcome import Outcome, outcome
+from streams.demo.report import closing_table
+from streams.display import Display
+from streams.following import RequestStory
+from streams.replay import replay
+from streams.requesting import follow_request
+from streams.run_folder import RunFolder
+from streams.settings import Settings
+from streams.supervisor import ChildFailed, Supervisor
+
+TICKERS = ("AAPL", "IBM", "MSFT")
+TIMEFRAME = "1d"
+FEED_SESSIONS = 252
+FEED_BARS_PER_SECOND = 50.0
+SILENCE_SECONDS = 120.0
+GRID: dict[str, list[float]] = {
+    "alpha": [0.001, 0.002, 0.005, 0.01, 0.02, 0.03],
+    "l1_ratio": [0.1, 0.5, 0.9],
+}
+
+
+class DemoFailed(Exception):
+    """The demo could not be played to its end; the message says where it broke off."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What the demo has to show."""
+
+    story: RequestStory
+    ticks: int
+    engine: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+
+
+def own_environment(environ: Mapping[str, str], data_dir: Path) -> dict[str, str]:
+    """The settings of the demo's own copy: free ports, its own folder, and a gate that its request may turn off."""
+    own = {
+        "DATA_DIR": str(data_dir),
+        "FEATURES_DIR": "",
+        "DATABASE_URL": "",
+        "RAY_ADDRESS": "",
+        "RAY_DASHBOARD_PORT": "0",
+        "KAFKA_PORT": "0",
+        "API_PORT": "0",
+        "GATE_OVERRIDE": "live",
+        "CALENDAR": "XNYS",
+    }
+    return dict(environ) | own
+
+
+def search_request(name: str, feed_start: datetime) -> dict[str, Any]:
+    """The request as any producer would write it: no bar of the feed is in its data."""
+    return {
+        "request_id": f"{name}-request",
+        "strategy": "grid",
+        "algorithm": "elasticnet",
+        "tickers": list(TICKERS),
+        "timeframe": TIMEFRAME,
+        "param_grid": GRID,
+        "data_end": format_instant(feed_start),
+        "requested_by": "demo",
+        "deploy": {"auto": True, "ensemble_name": name, "top_n": 5, "gate": False, "mode": "live"},
+    }
+
+
+async def play(display: Display, environ: Mapping[str, str]) -> int:
+    """Play the demo; the exit code."""
+    begun = time.monotonic()
+    data_dir = Settings.read(environ).data_dir.absolute() / f"demo-{os.getpid()}"
+    playing = asyncio.current_task()
+    assert playing is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    try:
+        played = await _played(display, own_environment(environ, data_dir), data_dir)
+    except (DemoFailed, ChildFailed, CannotStart) as error:
+        display.say(f"The demo broke off: {error}. Its logs are in {data_dir / 'logs'}.")
+        return 1
+    shutil.rmtree(data_dir, ignore_errors=True)
+    for line in closing_table(played.outcomes, played.story, played.engine):
+        display.console.print(line)
+    sys.stdout.flush()
+    last = {
+        "signals": played.engine["signals"],
+        "ticks": played.ticks,
+        "trials": played.story.scored,
+        "seconds": round(time.monotonic() - begun, 1),
+        "deflated_sharpe": played.story.verdict.deflated_sharpe if played.story.verdict is not None else None,
+    }
+    print(json.dumps(last), flush=True)  # noqa: T201
+    return 0
+
+
+async def _played(display: Display, environ: Mapping[str, str], data_dir: Path) -> Played:
+    settings, folder = Settings.read(environ), RunFolder(data_dir)
+    supervisor = Supervisor(stages(settings, folder, environ, "worker"), folder, report=lambda child, said: None)
+    with display.activity("starting Kafka, Ray and the worker; computing features of real prices"):
+        features = asyncio.ensure_future(asyncio.to_thread(_features, settings))
+        async with AsyncExitStack() as started:
+            await started.enter_async_context(supervisor)
+            feed = await features
+            running = started.pop_all()
+    stop = Event()
+    async with running:
+        try:
+            line = asyncio.ensure_future(asyncio.to_thread(_line, display, settings, folder, feed, stop))
+            over = asyncio.Event()
+            line.add_done_callback(lambda _: over.set())
+            await supervisor.watch(until=over)
+            return await line
+        finally:
+            stop.set()
+            display.say("stopping ...")
+
+
+def _features(settings: Settings) -> tuple[Bars, ...]:
+    """Write the sample's features, and give back each ticker's last year."""
+    samples.write_samples(settings.features, TICKERS)
+    source = ParquetFeatures(settings.features, minimum_rows=FEED_SESSIONS)
+    start = source.load(TICKERS[0], TIMEFRAME).event_time[-FEED_SESSIONS].item().replace(tzinfo=UTC)
+    return tuple(source.load(ticker, TIMEFRAME, start=start) for ticker in TICKERS)
+
+
+def _line(
+    display: Display, settings: Settings, folder: RunFolder, feed: tuple[Bars, ...], stop: Event
+) -> Played:
+    """The line itself, as its users see it: through Kafka alone."""
+    config = kafka.client_config(settings, folder)
+    ensemble = f"demo-{secrets.token_hex(3)}"
+    feed_start = min(bars.event_time[0] for bars in feed).astype("datetime64[us]").item().replace(tzinfo=UTC)
+    asked = search_request(ensemble, feed_start)
+    display.say(samples.SURVIVORSHIP_NOTE)
+    display.say("The gate is off for this request and GATE_OVERRIDE is live: the demo deploys whatever the gate says.")
+    since = datetime.now(UTC) - timedelta(seconds=1)
+    produced = Producer(config | {"acks": "all"})
+    produced.produce(SEARCH_REQUESTS.name, key=asked["request_id"], value=json.dumps(asked))
+    if produced.flush(30):
+        raise DemoFailed("the broker did not acknowledge the search request")
+    story = follow_request(
+        config, asked["request_id"], deploys=True, since=since, display=display, patience=SILENCE_SECONDS, stop=stop
+    )
+    if story.deployed is None:
+        raise DemoFailed(f"the search ended without an ensemble: {'; '.join(each.message for each in story.reasons)}")
+    ticks = sum(len(bars) for bars in feed)
+    engine = _trading_engine(config, ensemble, ticks)
+    try:
+        with display.activity("playing the last year as ticks", ticks) as activity:
+            replay(feed, config, rate=FEED_BARS_PER_SECOND, on_progress=lambda sent: activity.advance_to(sent, ticks))
+        with display.activity("the trading engine consumes the last signals"):
+            answer, _ = engine.communicate(timeout=SILENCE_SECONDS)
+    finally:
+        engine.kill()
+        engine.wait()
+    if engine.returncode != 0:
+        raise DemoFailed(f"the trading engine ended with code {engine.returncode}")
+    book = json.loads(answer)
+    return Played(story, ticks, book, _outcomes(settings, feed, SearchRequest.model_validate_json(json.dumps(asked)), book))
+
+
+def _trading_engine(config: Mapping[str, Any], ensemble: str, expected: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "streams.demo.engine", json.dumps(config), ensemble, str(expected)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _outcomes(
+    settings: Settings, feed: tuple[Bars, ...], request: SearchRequest, book: Mapping[str, Any]
+) -> tuple[Outcome, ...]:
+    calendar = calendar_named(settings.calendar)
+    return tuple(
+        outcome(
+            prepare(bars, terms_of(request, has_open=bars.open is not None), calendar),
+            [each for each in book["decisions"] if each["ticker"] == bars.ticker],
+            cost=request.costs.of(bars.ticker),
+        )
+        for bars in feed
+    )

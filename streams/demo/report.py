@@ -1,0 +1,49 @@
+"""The demo's closing words: what the signals of the feed would have earned, and what the gate makes of the search."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from streams.demo.outcome import Outcome
+from streams.following import RequestStory, figure
+
+
+def closing_table(
+    outcomes: Sequence[Outcome], story: RequestStory, engine: Mapping[str, Any]
+) -> Iterator[RenderableType]:
+    """The table by ticker, then the search as a whole in sentences."""
+    table = Table(
+        "ticker", title="The last year, which no trial saw: what following the signals would have earned, costs included"
+    )
+    for name in ("BUY", "SELL", "HOLD", "no opinion", "hit rate", "net Sharpe", "buy and hold", "trades"):
+        table.add_column(name, justify="right")
+    for each in outcomes:
+        table.add_row(
+            each.ticker,
+            *(str(each.signals.get(kind, 0)) for kind in ("BUY", "SELL", "HOLD")),
+            str(each.abstained),
+            "-" if each.hit_rate is None else f"{each.hit_rate:.1%}",
+            figure(each.net_sharpe),
+            figure(each.buy_and_hold_sharpe),
+            figure(each.trades),
+        )
+    yield table
+    yield (
+        f"The engine consumed {engine['signals']} signals, {engine['repeats']} of them twice, "
+        f"{engine['expired']} past their validity."
+    )
+    verdict = story.verdict
+    if verdict is None:
+        return
+    yield (
+        f"The search tried {story.scored} trials: its ensemble's Sharpe ratio is {figure(verdict.sharpe_ratio)} out of "
+        f"fold over {verdict.sessions} sessions; deflated by {verdict.trials} trials, the probability that this is more "
+        f"than luck is {figure(verdict.deflated_sharpe)}."
+    )
+    if verdict.passed:
+        yield f"The gate, which asks for {verdict.required:.2f}, would have let it through."
+    else:
+        reasons = "; ".join(reason.message for reason in verdict.reasons)
+        yield f"The gate, which asks for {verdict.required:.2f}, would not have let it through: {reasons}."

@@ -1,0 +1,62 @@
+"""What a person sees while something goes on: a live bar on a terminal, plain lines anywhere else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+LINES_PER_ACTIVITY = 10
+
+
+class Activity:
+    """Something that goes on, with a count where there is one."""
+
+    def __init__(self, console: Console, title: str, total: int | None, bar: Progress | None) -> None:
+        self._console = console
+        self._title = title
+        self._bar = bar
+        self._told = 0
+        self._task = bar.add_task(title, total=total, note="") if bar is not None else None
+        if bar is None:
+            console.print(f"{title} ...", highlight=False)
+
+    def advance_to(self, done: int, total: int | None, note: str = "") -> None:
+        """Show how far it is; on plain output about ten lines in all."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, note=note)
+        elif total and done * LINES_PER_ACTIVITY // total > self._told:
+            self._told = done * LINES_PER_ACTIVITY // total
+            self._console.print(f"{self._title}: {done}/{total}{'  ' + note if note else ''}", highlight=False)
+
+    def say(self, sentence: str) -> None:
+        """A line of its own, above the bar."""
+        self._console.print(f"  {sentence}", highlight=False, markup=False)
+
+
+class Display:
+    """Writes for people on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def activity(self, title: str, total: int | None = None) -> Iterator[Activity]:
+        """Show something that goes on while the block runs."""
+        if not self.console.is_terminal:
+            yield Activity(self.console, title, total, None)
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *((MofNCompleteColumn(),) if total is not None else ()),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console, transient=False) as bar:
+            yield Activity(self.console, title, total, bar)
+
+    def say(self, sentence: str) -> None:
+        """One line."""
+        self.console.print(sentence, highlight=False, markup=False)

@@ -1,0 +1,186 @@
+"""One search request's story, told from the events on Kafka alone."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.base import Message, Reason
+from schemas.ensembles import EnsembleDeployed, EnsembleDeploying, EnsembleFailed
+from schemas.envelope import decode
+from schemas.experiments import (
+    ExperimentAccepted,
+    ExperimentCancelled,
+    ExperimentCompleted,
+    ExperimentDuplicate,
+    ExperimentFailed,
+    ExperimentRejected,
+    ExperimentStarted,
+    GatePassed,
+    GateRefused,
+    GateVerdict,
+    SurvivorsSelected,
+)
+from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, TRIAL_EVENTS, Topic
+from schemas.trials import TrialCached, TrialCompleted, TrialFailed
+from streams.reader import TopicReader
+from streams.source import Record
+
+FOLLOWED: tuple[Topic, ...] = (EXPERIMENT_EVENTS, TRIAL_EVENTS, ENSEMBLE_EVENTS)
+_BY_NAME = {topic.name: topic for topic in FOLLOWED}
+
+
+def event_of(record: Record) -> Message:
+    """Decode a record of one of the followed topics.
+
+    Raises:
+        Undecodable: it is none of the topic's messages.
+    """
+    return decode(_BY_NAME[record.topic].messages, record.value)
+
+
+@dataclass
+class RequestStory:
+    """What has become of one request so far.
+
+    Attributes:
+        deploys: the request asks for a deployment, so the story goes on after the gate.
+    """
+
+    request_id: str
+    deploys: bool
+    experiment: str | None = None
+    trials: int = 0
+    scored: int = 0
+    failed: int = 0
+    best: float | None = None
+    deflated_sharpe: float | None = None
+    survivors: int = 0
+    verdict: GateVerdict | None = None
+    deployed: EnsembleDeployed | None = None
+    reasons: tuple[Reason, ...] = ()
+    ended: bool = False
+    succeeded: bool = False
+    _seen: set[tuple[str, str, int]] = field(default_factory=set, repr=False)
+    _early: list[Message] = field(default_factory=list, repr=False)
+    _deploying: tuple[str, int] | None = None
+
+    def apply(self, event: Message) -> list[str]:
+        """Take one event in; the sentences that tell what it changed.
+
+        Topics are not ordered among each other: what comes before the experiment's name is known is kept until it is.
+        Events of other requests, and repeats of one already told, change nothing.
+        """
+        if self.experiment is None and getattr(event, "request_id", None) != self.request_id:
+            self._early.append(event)
+            return []
+        if not self._is_mine(event) or self._is_repeat(event):
+            return []
+        sentence = self._tell(event)
+        told = [sentence] if sentence else []
+        if self.experiment is not None and self._early:
+            early, self._early = self._early, []
+            told += [line for each in early for line in self.apply(each)]
+        return told
+
+    def _tell(self, event: Message) -> str | None:
+        match event:
+            case TrialCompleted():
+                return self._scored(event.metrics.get("sharpe_ratio"))
+            case TrialCached():
+                return self._scored(event.metrics.get("sharpe_ratio"))
+            case TrialFailed():
+                self.failed += 1
+                return f"trial {event.trial} failed: {_told(event.reasons)}"
+            case ExperimentAccepted():
+                self.experiment, self.trials = event.experiment, event.trials
+                return f"accepted as {event.experiment}: {event.trials} trials on {', '.join(event.tickers)}"
+            case ExperimentDuplicate():
+                self.experiment = event.experiment
+                return f"the same work is already under way as {event.experiment}: following it"
+            case ExperimentRejected():
+                return self._end(False, f"rejected: {_told(event.reasons)}", event.reasons)
+            case ExperimentStarted():
+                self.trials = event.trials
+                return f"started: {event.trials} trials"
+            case ExperimentCompleted():
+                self.best, self.deflated_sharpe = event.best, event.deflated_sharpe
+                return (
+                    f"searched in {event.seconds:.1f} s: {event.finished} scored, {event.failed} failed, "
+                    f"best Sharpe {figure(event.best)} (deflated {figure(event.deflated_sharpe)})"
+                )
+            case ExperimentFailed():
+                return self._end(False, f"failed: {_told(event.reasons)}", event.reasons)
+            case ExperimentCancelled():
+                return self._end(False, "cancelled")
+            case SurvivorsSelected():
+                self.survivors = len(event.survivors)
+                return f"{self.survivors} survivors selected, {len(event.passed_over)} better trials passed over"
+            case GatePassed():
+                self.verdict = event.verdict
+                sentence = f"the gate passed it (deflated Sharpe {figure(event.verdict.deflated_sharpe)})"
+                return sentence if self.deploys else self._end(True, sentence)
+            case GateRefused():
+                self.verdict = event.verdict
+                sentence = f"the gate refused it: {_told(event.verdict.reasons)}"
+                if event.verdict.overridden and self.deploys:
+                    return f"{sentence}; overridden"
+                return self._end(not self.deploys, sentence, event.verdict.reasons)
+            case EnsembleDeploying():
+                return f"deploying version {event.version} of {event.ensemble}"
+            case EnsembleDeployed():
+                self.deployed = event
+                return self._end(
+                    True, f"version {event.version} of {event.ensemble} answers ticks with {event.members} members"
+                )
+            case EnsembleFailed():
+                return self._end(False, f"deployment failed: {_told(event.reasons)}", event.reasons)
+        return None
+
+    @property
+    def heard(self) -> int:
+        """How many events of the request have been told."""
+        return len(self._seen)
+
+    @property
+    def best_so_far(self) -> str:
+        """The best Sharpe ratio of a scored trial, in words."""
+        return "" if self.best is None else f"best Sharpe {figure(self.best)}"
+
+    def _scored(self, sharpe: float | None) -> None:
+        self.scored += 1
+        if sharpe is not None and (self.best is None or sharpe > self.best):
+            self.best = sharpe
+
+    def _end(self, succeeded: bool, sentence: str, reasons: tuple[Reason, ...] = ()) -> str:
+        self.ended, self.succeeded, self.reasons = True, succeeded, reasons
+        return sentence
+
+    def _is_mine(self, event: Message) -> bool:
+        if isinstance(event, EnsembleFailed):
+            return self._deploying == (event.ensemble, event.version)
+        request = getattr(event, "request_id", None)
+        experiment = getattr(event, "experiment", None)
+        mine = request == self.request_id or (experiment is not None and experiment == self.experiment)
+        if mine and isinstance(event, EnsembleDeploying):
+            self._deploying = (event.ensemble, event.version)
+        return mine
+
+    def _is_repeat(self, event: Message) -> bool:
+        key = getattr(event, "ensemble", None) or getattr(event, "experiment", None) or self.request_id
+        mark = (type(event).__module__, str(key), int(getattr(event, "sequence", 0)))
+        repeated = mark in self._seen
+        self._seen.add(mark)
+        return repeated
+
+
+def _told(reasons: tuple[Reason, ...]) -> str:
+    return "; ".join(reason.message for reason in reasons) or "no reason given"
+
+
+def figure(value: float | None) -> str:
+    """A figure for people: two digits, or a dash where it is not defined."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def opened(config: dict[str, object], since: datetime) -> TopicReader:
+    """A reader of every topic that a request's story is told on."""
+    return TopicReader(config, FOLLOWED, since=since)

@@ -1,0 +1,69 @@
+"""What a decoded search request amounts to here: admission against what is installed and what there is to read."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.algorithms.base import Trainer
+from orchestrator.core import grid
+from orchestrator.core.admission import Limits, admit, grid_of
+from orchestrator.core.canonical import search_key
+from orchestrator.core.errors import Refused
+from schemas.search import SearchRequest
+
+STRATEGIES = frozenset({"grid"})
+"""What the search can run."""
+
+
+@dataclass(frozen=True)
+class Admissible:
+    """A request that can be searched: how many trials it plans, and what makes another request the same work."""
+
+    request: SearchRequest
+    trials: int
+    search_key: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges requests.
+
+    Attributes:
+        tickers: those with bars of a timeframe, at the moment of asking.
+        algorithms: what is installed, by name.
+        limits: of the service, and what holds where a request is silent.
+        digits: significant digits to which two floats are the same.
+    """
+
+    tickers: Callable[[str], Collection[str]]
+    algorithms: Mapping[str, Trainer]
+    limits: Limits
+    digits: int
+
+    def __call__(self, request: SearchRequest, now: datetime) -> Admissible:
+        """What the request amounts to.
+
+        Raises:
+            Refused: with every reason at once.
+        """
+        reasons = admit(
+            request,
+            tickers_available=self.tickers(request.timeframe),
+            algorithms=self.algorithms,
+            strategies=STRATEGIES,
+            limits=self.limits,
+            now=now,
+        )
+        if reasons:
+            raise Refused(reasons)
+        algorithm = self.algorithms[request.algorithm]
+        return Admissible(
+            request=request,
+            trials=grid.size(grid_of(request, algorithm)) * len(request.tickers),
+            search_key=search_key(
+                request,
+                algorithm_version=algorithm.version,
+                defaults={"metric": self.limits.metric, "mode": self.limits.mode, "threshold": self.limits.threshold},
+                digits=self.digits,
+            ),
+        )

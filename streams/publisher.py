@@ -1,0 +1,108 @@
+"""Produces records to Kafka and says when the broker has them."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from schemas.topics import DEAD_LETTER_MAX_MESSAGE_BYTES
+
+DELIVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One record to produce. `partition` None: by the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    partition: int | None = None
+
+
+class NotDelivered(Exception):
+    """The broker did not acknowledge every record. What was sent may be sent again: consumers de-duplicate.
+
+    Attributes:
+        topics: where records are missing.
+        missing: how many.
+        cause: the first error that the broker or the client gave.
+    """
+
+    def __init__(self, topics: Sequence[str], missing: int, cause: str) -> None:
+        self.topics = tuple(topics)
+        self.missing = missing
+        self.cause = cause
+        super().__init__(f"{missing} records to {', '.join(topics)} were not acknowledged: {cause}")
+
+
+class Publisher:
+    """An idempotent producer with a thread of its own; one caller at a time, in order."""
+
+    def __init__(self, config: dict[str, Any], *, linger_ms: float = 2) -> None:
+        self._producer = Producer(
+            config
+            | {
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": linger_ms,
+                "compression.type": "lz4",
+                "message.max.bytes": DEAD_LETTER_MAX_MESSAGE_BYTES,
+                "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
+                "partitioner": "murmur2_random",
+            }
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Produce the records in order, and return when the broker has all of them.
+
+        Raises:
+            NotDelivered: at least one record was not acknowledged in time.
+        """
+        if records:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, records)
+
+    def _publish(self, records: Sequence[Outgoing]) -> None:
+        errors: list[KafkaError] = []
+        missing: list[str] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                errors.append(error)
+                missing.append(str(message.topic()))
+
+        for record in records:
+            self._produce(record, delivered)
+        left = self._producer.flush(DELIVERY_SECONDS + 5)
+        if errors or left:
+            topics = sorted(set(missing)) or sorted({record.topic for record in records})
+            cause = str(errors[0]) if errors else "no answer from the broker"
+            raise NotDelivered(topics, len(errors) + int(left), cause)
+
+    def _produce(self, record: Outgoing, delivered: Any) -> None:
+        placed = {} if record.partition is None else {"partition": record.partition}
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    on_delivery=delivered,
+                    **placed,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    async def close(self) -> None:
+        """Wait for what is on its way, then end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._producer.flush, DELIVERY_SECONDS)
+        self._thread.shutdown()

@@ -1,0 +1,102 @@
+"""Reads topics from a moment on without joining a group: for following, not for consuming."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.topics import Topic
+from streams.source import Record
+
+LOOKUP_SECONDS = 15.0
+
+
+class TopicReader:
+    """A follower of whole topics, every partition of each.
+
+    Args:
+        config: librdkafka's connection settings.
+        topics: what to read.
+        since: from the first record produced at or after this time; None: from the beginning.
+        partitions: which partitions of each topic; None: all.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        topics: Sequence[Topic],
+        *,
+        since: datetime | None = None,
+        partitions: Sequence[int] | None = None,
+    ) -> None:
+        self._topics = tuple(topics)
+        self._since = since
+        self._partitions = partitions
+        self._assigned: set[tuple[str, int]] = set()
+        self._ended: set[tuple[str, int]] = set()
+        self._consumer = Consumer(
+            config
+            | {
+                "group.id": "unused-by-a-reader",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 50,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        places = [place for topic in self._topics for place in self._places(topic)]
+        self._consumer.assign(self._starts(places))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def _places(self, topic: Topic) -> list[TopicPartition]:
+        described = self._consumer.list_topics(topic.name, LOOKUP_SECONDS).topics[topic.name]
+        if described.error is not None:
+            raise KafkaException(described.error)
+        numbers = described.partitions if self._partitions is None else self._partitions
+        return [TopicPartition(topic.name, number) for number in numbers]
+
+    def _starts(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        self._assigned = {(place.topic, place.partition) for place in places}
+        if self._since is None:
+            return [TopicPartition(place.topic, place.partition, OFFSET_BEGINNING) for place in places]
+        moment = int(self._since.timestamp() * 1000)
+        wanted = [TopicPartition(place.topic, place.partition, moment) for place in places]
+        found: list[TopicPartition] = self._consumer.offsets_for_times(wanted, LOOKUP_SECONDS)
+        return found
+
+    def read(self, timeout: float, size: int = 1000) -> list[Record]:
+        """The next records, in order by partition; empty when none came within `timeout` seconds.
+
+        Raises:
+            KafkaException: the broker gave an error that does not pass by itself.
+        """
+        records = []
+        for message in self._consumer.consume(size, timeout):
+            error = message.error()
+            if error is None:
+                records.append(Record.of(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ended.add((str(message.topic()), int(message.partition())))
+            elif error.fatal():
+                raise KafkaException(error)
+        return records
+
+    def read_to_end(self) -> list[Record]:
+        """Every record that is there now.
+
+        Raises:
+            KafkaException: the broker gave an error that does not pass by itself.
+        """
+        records: list[Record] = []
+        while self._ended != self._assigned:
+            records.extend(self.read(0.5))
+        return records

@@ -1,0 +1,70 @@
+"""Publishes the outbox to Kafka in order: what the store has committed is told at least once."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from orchestrator.store import outbox
+from orchestrator.store.database import Database
+from streams.publisher import NotDelivered, Outgoing, Publisher
+from streams.repeating import OnFailure, Repeating
+
+log = structlog.get_logger(__name__)
+
+BATCH = 1000
+PAUSE_SECONDS = 0.05
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
+
+
+class OutboxRelay(Repeating):
+    """Carries events from the outbox to their topics, one batch at a time.
+
+    A batch is marked as published after the broker has acknowledged all of it. When it has not, the same batch is sent
+    again: consumers de-duplicate by key and sequence.
+    """
+
+    def __init__(
+        self, database: Database, publisher: Publisher, clock: Callable[[], datetime], on_failure: OnFailure
+    ) -> None:
+        super().__init__(on_failure)
+        self._database = database
+        self._publisher = publisher
+        self._clock = clock
+
+    async def turn(self) -> None:
+        """Carry a batch; rest when there is little to carry, and longer when the broker does not answer."""
+        try:
+            carried = await self.carry_batch()
+        except NotDelivered as error:
+            log.error("outbox_not_delivered", missing=error.missing, topics=error.topics, cause=error.cause)
+            await self.pause(PAUSE_AFTER_FAILURE_SECONDS)
+        else:
+            if carried < BATCH:
+                await self.pause(PAUSE_SECONDS)
+
+    async def on_stop(self) -> None:
+        """Publish what is pending, as far as the broker answers; the rest stays in the outbox."""
+        await super().on_stop()
+        try:
+            while await self.carry_batch():
+                pass
+        except NotDelivered as error:
+            log.error("outbox_left_undelivered", missing=error.missing, topics=error.topics, cause=error.cause)
+
+    async def carry_batch(self) -> int:
+        """Publish what is pending, up to one batch, and say how many events that was.
+
+        Raises:
+            NotDelivered: the broker did not acknowledge all of them; none is marked.
+        """
+        async with self._database.snapshot() as tx:
+            pending = await outbox.pending(tx, BATCH)
+        if not pending:
+            return 0
+        await self._publisher.publish(
+            [Outgoing(row.topic, row.key.encode(), row.value, tuple(row.headers)) for row in pending]
+        )
+        async with self._database.transaction() as tx:
+            await outbox.mark_published(tx, [row.id for row in pending], self._clock())
+        return len(pending)

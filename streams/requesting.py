@@ -1,0 +1,115 @@
+"""Producing a search request, and following it until it ends."""
+
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any
+
+from confluent_kafka import Producer
+
+from schemas.base import Reason
+from schemas.envelope import Undecodable, decode, headers_of
+from schemas.search import SearchRequest
+from schemas.topics import SEARCH_REQUESTS
+from schemas.trace_context import begin_trace
+from streams.display import Display
+from streams.following import RequestStory, event_of, opened
+
+SOURCE = "/orchestrator/cli"
+DELIVERY_SECONDS = 30.0
+
+
+class NotProduced(Exception):
+    """The broker did not take the request.
+
+    Attributes:
+        request_id: of the request.
+        cause: what the client or the broker said.
+    """
+
+    def __init__(self, request_id: str, cause: str) -> None:
+        self.request_id = request_id
+        self.cause = cause
+        super().__init__(f"request {request_id} was not acknowledged: {cause}")
+
+
+def parse_request(text: str, now: datetime) -> SearchRequest:
+    """A request as a person writes it: without a `request_id` it gets one.
+
+    Raises:
+        Undecodable: it is no search request, with every fault.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise Undecodable((Reason(code="not_json", message=f"not JSON: {error}"),)) from error
+    if isinstance(document, dict):
+        made = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        document = {"request_id": made} | document
+    return decode(SearchRequest, json.dumps(document).encode())
+
+
+def produce_request(config: dict[str, Any], request: SearchRequest) -> None:
+    """Produce a request and wait for the broker's acknowledgement.
+
+    Raises:
+        NotProduced: it did not come.
+    """
+    producer = Producer(config | {"acks": "all", "enable.idempotence": True})
+    failures: list[str] = []
+    producer.produce(
+        SEARCH_REQUESTS.name,
+        key=request.request_id.encode(),
+        value=request.model_dump_json(exclude_unset=True).encode(),
+        headers=headers_of(
+            request,
+            message_id=request.request_id,
+            source=SOURCE,
+            time=datetime.now(UTC),
+            traceparent=str(begin_trace(secrets.token_bytes(24))),
+        ),
+        on_delivery=lambda error, message: failures.append(str(error)) if error is not None else None,
+    )
+    left = producer.flush(DELIVERY_SECONDS)
+    if failures or left:
+        raise NotProduced(request.request_id, failures[0] if failures else "no answer from the broker")
+
+
+def follow_request(
+    config: dict[str, Any],
+    request_id: str,
+    *,
+    deploys: bool,
+    since: datetime,
+    display: Display,
+    patience: float | None = None,
+    stop: Event | None = None,
+) -> RequestStory:
+    """Show a request's events as they come, until it ends.
+
+    Args:
+        config: librdkafka's connection settings.
+        request_id: whose events.
+        deploys: the request asks for a deployment, so its story goes on after the gate.
+        since: when the request was produced, or a little earlier.
+        display: where to show it.
+        patience: seconds without any event of it after which the story is returned as it stands; None: no end.
+        stop: set from another thread to return at once.
+    """
+    story = RequestStory(request_id, deploys)
+    heard = time.monotonic()
+    with opened(config, since) as reader, display.activity(f"search {request_id}") as activity:
+        while not story.ended and not (stop is not None and stop.is_set()):
+            if patience is not None and time.monotonic() - heard > patience:
+                break
+            for record in reader.read(0.1):
+                before = story.heard
+                for sentence in story.apply(event_of(record)):
+                    activity.say(sentence)
+                if story.heard != before:
+                    heard = time.monotonic()
+            if story.trials:
+                activity.advance_to(story.scored + story.failed, story.trials, story.best_so_far)
+    return story

@@ -1,0 +1,264 @@
+"""The settings: read once, at the edge, into one frozen object.
+
+Every variable of the environment is a field of `Settings`, named in lower case. An empty value is the same as none.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from schemas.base import Voting
+from schemas.search import MetricName
+
+_SECRET: Final = frozenset({"kafka_sasl_password", "database_url"})
+_ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one variable. `value` is what it holds, or None where that must not be shown."""
+
+    variable: str
+    value: str | None
+    message: str
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"={self.value}"
+        return f"{self.variable}{shown}: {self.message}"
+
+
+class WrongSettings(Exception):
+    """The environment holds settings that cannot be used: every one of them is named.
+
+    Attributes:
+        faults: one for each, in the order of the settings.
+    """
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(map(str, faults)))
+
+
+@dataclass(frozen=True)
+class Described:
+    """One variable for the documentation: its name, its default as it would be written, and what it means."""
+
+    variable: str
+    default: str
+    meaning: str
+
+
+def _addresses(text: str) -> str:
+    addresses = [each.strip() for each in text.split(",")] if text else []
+    for address in addresses:
+        match = _ADDRESS.fullmatch(address)
+        if match is None or not 0 < int(match["port"]) < 65536:
+            raise ValueError("must be HOST:PORT, several of them separated by commas")
+    return ",".join(addresses)
+
+
+def _ray_address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text.removeprefix("ray://"))
+    if text != "auto" and (match is None or not 0 < int(match["port"]) < 65536):
+        raise ValueError("must be auto or HOST:PORT")
+    return text
+
+
+def _plain_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise ValueError("may hold letters, digits, dots, dashes and underscores, 64 at most")
+    return text
+
+
+def _calendar(name: str) -> str:
+    if name != "XNYS":
+        # Imported only where it is asked: it brings pandas along.
+        from exchange_calendars import get_calendar_names
+
+        if name not in get_calendar_names(include_aliases=True):
+            raise ValueError("is no calendar that exchange_calendars knows, such as XNYS, XLON or 24/7")
+    return name
+
+
+def _database(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+        raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+    return url
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("is no file")
+    return path
+
+
+def _folder(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError("is a file, and must be a folder")
+    return path
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+
+
+class Settings(BaseModel):
+    """Everything that can be set, with the defaults that run the whole line on one machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    ray_address: Annotated[str, AfterValidator(_ray_address)] = "auto"
+    """The Ray cluster as HOST:PORT; auto: a head of this data folder's own, started and stopped with the service."""
+    ray_dashboard_port: Port = 8265
+    """Ray's dashboard, or the next free port after it; 0: no dashboard."""
+    ray_namespace: Annotated[str, AfterValidator(_plain_name)] = "trading_bot"
+    """The Ray namespace of drivers and deployments."""
+    ray_num_cpus_per_trial: Annotated[float, Field(gt=0, le=1024)] = 1.0
+    """CPUs that one trial takes."""
+    ray_num_gpus_per_trial: Annotated[float, Field(ge=0, le=64)] = 0.0
+    """GPUs that one trial takes."""
+    ray_max_concurrent_trials: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Trials of one experiment at once."""
+    ray_object_store_mb: Annotated[int, Field(ge=80, le=1_000_000)] = 512
+    """Memory for the object store of the head that the service starts, in MiB."""
+
+    tune_metric: MetricName = "sharpe_ratio"
+    """What a search optimises where its request names no metric."""
+    tune_mode: Literal["max", "min"] = "max"
+    """Whether more of it is better."""
+    tune_float_precision: Annotated[int, Field(ge=1, le=17)] = 5
+    """Significant digits to which two configurations are the same."""
+
+    serve_voting: Voting = "soft"
+    """How an ensemble votes where the request does not say."""
+    serve_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """The score above which an ensemble acts where the request does not say."""
+    signal_ttl: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Seconds after which a live tick is too old to act on."""
+    gate_override: Literal["forbid", "paper", "live"] = "paper"
+    """What a request that turns the gate off may do: nothing, paper signals, live signals."""
+    calendar: Annotated[str, AfterValidator(_calendar)] = "XNYS"
+    """The trading calendar: an ISO 10383 market code, or 24/7."""
+
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_addresses)] = ""
+    """The Kafka cluster as HOST:PORT[,HOST:PORT...]; empty: a broker of this data folder's own."""
+    kafka_port: Port = 9092
+    """The embedded broker's port, or the next free one after it; 0: any."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to speak to the cluster."""
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in; needed by the SASL protocols."""
+    kafka_sasl_username: str | None = None
+    """The user's name; needed by the SASL protocols."""
+    kafka_sasl_password: SecretStr | None = None
+    """The password; needed by the SASL protocols."""
+    kafka_ssl_ca_location: Annotated[Path, AfterValidator(_existing_file)] | None = None
+    """A file with the certificates of the authorities to trust; none: the system's."""
+
+    database_url: Annotated[SecretStr, AfterValidator(_database)] | None = None
+    """sqlite+aiosqlite:///FILE or postgresql+asyncpg://...; none: the file orchestrator.db in DATA_DIR."""
+    data_dir: Folder = Field(Path("data"), validate_default=True)
+    """Everything that the service writes; one running copy each."""
+    features_dir: Folder | None = None
+    """Features as {TICKER}/{timeframe}/*.parquet; none: features_parquet in DATA_DIR."""
+
+    api_host: str = "127.0.0.1"
+    """The address that /health, /ready and /metrics listen on."""
+    api_port: Port = 8100
+    """Their port, or the next free one after it; 0: any."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """The shape of log lines; auto: console on a terminal, else JSON."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"
+    """The least important lines that are written."""
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """The settings in an environment; variables that are none of ours are left alone.
+
+        Raises:
+            WrongSettings: at least one variable cannot be used; all of those are named.
+        """
+        given = {name: value for name in cls.model_fields if (value := environ.get(name.upper(), "").strip())}
+        faults: list[Fault] = []
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            faults = [_fault(str(each["loc"][0]), each["msg"], given) for each in error.errors(include_url=False)]
+            settings = cls.model_validate({k: v for k, v in given.items() if k.upper() not in _variables(faults)})
+        known_bad = _variables(faults)
+        faults += [fault for fault, read in _contradictions(settings) if not known_bad.intersection(read)]
+        if faults:
+            raise WrongSettings(tuple(faults))
+        return settings
+
+    @classmethod
+    def describe(cls) -> tuple[Described, ...]:
+        """Every variable with its default and meaning, in the order of the settings."""
+        return tuple(
+            Described(name.upper(), "" if field.default is None else str(field.default), field.description or "")
+            for name, field in cls.model_fields.items()
+        )
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the service starts a broker of its own."""
+        return not self.kafka_bootstrap_servers
+
+    @property
+    def own_ray(self) -> bool:
+        """Whether the service starts a Ray head of its own."""
+        return self.ray_address == "auto"
+
+    @property
+    def features_folder(self) -> Path:
+        """Where features are read from."""
+        return self.features_dir or self.data_dir / "features_parquet"
+
+    @property
+    def store_url(self) -> str:
+        """The database's address, with its password."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{self.data_dir / 'orchestrator.db'}"
+        return self.database_url.get_secret_value()
+
+
+def _variables(faults: Iterable[Fault]) -> frozenset[str]:
+    return frozenset(fault.variable for fault in faults)
+
+
+def _fault(name: str, message: str, given: Mapping[str, str]) -> Fault:
+    message = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return Fault(name.upper(), None if name in _SECRET else given[name], message)
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[Fault, tuple[str, ...]]]:
+    """What is wrong with several variables together, each with the variables that were read to judge it."""
+    protocol = settings.kafka_security_protocol
+    for variable in ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"):
+        given = getattr(settings, variable.lower()) is not None
+        read = (variable, "KAFKA_SECURITY_PROTOCOL")
+        if protocol.startswith("SASL") and not given:
+            yield Fault(variable, None, f"is not set, and KAFKA_SECURITY_PROTOCOL={protocol} needs it"), read
+        if given and not protocol.startswith("SASL"):
+            yield Fault(variable, None, f"is set, but KAFKA_SECURITY_PROTOCOL={protocol} does not log in"), read
+    if settings.kafka_ssl_ca_location is not None and "SSL" not in protocol.removeprefix("SASL"):
+        message = f"is set, but KAFKA_SECURITY_PROTOCOL={protocol} does not encrypt"
+        yield (
+            Fault("KAFKA_SSL_CA_LOCATION", str(settings.kafka_ssl_ca_location), message),
+            ("KAFKA_SSL_CA_LOCATION", "KAFKA_SECURITY_PROTOCOL"),
+        )
+    if settings.embedded_broker and protocol != "PLAINTEXT":
+        message = "needs KAFKA_BOOTSTRAP_SERVERS: the embedded broker speaks PLAINTEXT on the loopback"
+        yield (
+            Fault("KAFKA_SECURITY_PROTOCOL", protocol, message),
+            ("KAFKA_SECURITY_PROTOCOL", "KAFKA_BOOTSTRAP_SERVERS"),
+        )
+    if settings.store_url.startswith("postgresql") and importlib.util.find_spec("asyncpg") is None:
+        message = "PostgreSQL needs the package asyncpg: install it into this environment"
+        yield Fault("DATABASE_URL", None, message), ("DATABASE_URL",)

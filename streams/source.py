@@ -1,0 +1,175 @@
+"""A Kafka topic as batches on a Faust channel: librdkafka polls, an agent handles one batch at a time.
+
+An offset is stored, and so committed, only after the agent has said that the effect of the whole batch is durable.
+Faust's own consumer acknowledges an event when an exception leaves the agent; here such a batch ends the worker
+uncommitted, and the next worker reads it again.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.topics import Topic
+from streams.repeating import OnFailure, Repeating
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @classmethod
+    def of(cls, message: Message) -> "Record":
+        """The record that librdkafka handed over."""
+        return cls(
+            topic=str(message.topic()),
+            partition=int(message.partition()),
+            offset=int(message.offset()),
+            key=message.key(),
+            value=message.value(),
+            headers=tuple(message.headers() or ()),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records in order of partition and offset, to be handled as one."""
+
+    records: tuple[Record, ...]
+    finished: "asyncio.Future[None]" = field(repr=False)
+
+    def succeed(self) -> None:
+        """Say that the effect of every record is durable."""
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Say that it is not: the worker ends, and the records are read again."""
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+
+class KafkaSource(Repeating):
+    """Feeds one topic to a channel, one batch in flight.
+
+    Args:
+        topic: the topic to read.
+        config: librdkafka's connection settings.
+        group: the consumer group.
+        channel: a Faust channel; each event on it is a Batch.
+        on_failure: called with the error that ends consumption; the worker must then end too.
+        on_assigned: called in the polling thread with the partitions just assigned, before any of their records.
+        size: most records of a batch.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        *,
+        config: dict[str, Any],
+        group: str,
+        channel: Any,
+        on_failure: OnFailure,
+        on_assigned: Callable[[Sequence[int]], None] | None = None,
+        size: int = 500,
+    ) -> None:
+        super().__init__(on_failure)
+        self._topic = topic
+        self._channel = channel
+        self._on_assigned = on_assigned
+        self._size = size
+        self._config = config | {
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.offset.store": False,
+            "enable.auto.commit": True,
+            "auto.commit.interval.ms": 1000,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "fetch.wait.max.ms": 50,
+        }
+        # librdkafka's callbacks run inside poll, so one thread owns the consumer from the first call to the last.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"poll-{topic.name}")
+        self._consumer: Consumer | None = None
+        self.assigned: set[int] = set()
+        self.ready = asyncio.Event()
+
+    async def on_started(self) -> None:
+        """Begin to poll."""
+        await self._in_thread(self._open)
+        await super().on_started()
+
+    async def on_stop(self) -> None:
+        """Finish the batch in work, commit what is stored and leave the group."""
+        await super().on_stop()
+        if self._consumer is not None:
+            await self._in_thread(self._consumer.close)
+            self._consumer = None
+        self._thread.shutdown()
+
+    async def turn(self) -> None:
+        """Poll, and have a batch handled."""
+        messages = await self._in_thread(self._poll)
+        if self.assigned:
+            self.ready.set()
+        if not messages:
+            return
+        batch = Batch(tuple(map(Record.of, messages)), asyncio.get_running_loop().create_future())
+        await self._channel.send(value=batch)
+        await batch.finished
+        await self._in_thread(self._store, {record.partition: record.offset for record in batch.records})
+
+    def _open(self) -> None:
+        self._consumer = Consumer(self._config)
+        self._consumer.subscribe([self._topic.name], on_assign=self._assigned, on_revoke=self._revoked)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [int(each.partition) for each in partitions]
+        if self._on_assigned is not None and numbers:
+            self._on_assigned(numbers)
+        self.assigned.update(numbers)
+        consumer.incremental_assign(partitions)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assigned.difference_update(int(each.partition) for each in partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _poll(self) -> list[Message]:
+        assert self._consumer is not None
+        messages = []
+        for message in self._consumer.consume(self._size, POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(error)
+            else:
+                log.warning("broker_trouble", topic=self._topic.name, error=str(error))
+        return messages
+
+    def _store(self, newest: dict[int, int]) -> None:
+        assert self._consumer is not None
+        offsets = [
+            TopicPartition(self._topic.name, partition, offset + 1)
+            for partition, offset in newest.items()
+            if partition in self.assigned
+        ]
+        if offsets:
+            self._consumer.store_offsets(offsets=offsets)
+
+    async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)

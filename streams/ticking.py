@@ -1,0 +1,232 @@
+"""The tick path: a batch of ticks in, their signals out.
+
+Gather (decode, sort by what was answered before), ask each ensemble once for the whole batch, decide, publish. A batch
+is finished only when its signals, then its states, are with the broker: whatever breaks off earlier is read again.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from orchestrator.core.calendar import Calendar
+from schemas.base import Reason
+from schemas.envelope import Undecodable, decode, encode, headers_of, read_headers
+from schemas.signals import Signal, TickSkipped
+from schemas.ticks import FeatureTick
+from schemas.topics import SIGNALS_BY_MODE
+from serving.answer import BatchAnswer, FeatureBatch
+from serving.replica import NotServing
+from streams.dead_letters import dead_letter
+from streams.decision import Moment, decide, must_be_flat
+from streams.memory import Answered, Place, SignalMemory, state_record
+from streams.metrics import DEAD_LETTERS, SIGNALS, SKIPS, TICKS
+from streams.publisher import Outgoing, Publisher
+from streams.routes import Route, Routes, heard_on
+from streams.source import Record
+from streams.triage import TickRules, Triage, fault_of_clock, triage
+
+log = structlog.get_logger(__name__)
+
+GRACE = timedelta(seconds=60)
+"""How long past the next bar's close a signal stays valid: the time the next one may take."""
+RETRY_SECONDS = 0.5
+
+
+class Answerer(Protocol):
+    """Whoever asks an ensemble."""
+
+    async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
+        """One answer a row.
+
+        Raises:
+            NotServing: the ensemble does not answer now; it may a moment later.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A tick that one ensemble owes an answer."""
+
+    tick: FeatureTick
+    record: Record
+    route: Route
+
+
+@dataclass
+class Outbound:
+    """What a batch has to say."""
+
+    signals: list[Outgoing] = field(default_factory=list)
+    states: list[Outgoing] = field(default_factory=list)
+    dead: list[Outgoing] = field(default_factory=list)
+    answered: dict[Place, Answered] = field(default_factory=dict)
+
+
+class TickPath:
+    """Turns batches of tick records into signals.
+
+    Args:
+        answerer: asks the ensembles.
+        routes: which ensembles cover a tick.
+        memory: what was answered before.
+        publisher: where signals go.
+        calendar: says when the next bar closes.
+        rules: how old a tick may be.
+        clock: the time.
+        source: the CloudEvents source.
+    """
+
+    def __init__(
+        self,
+        *,
+        answerer: Answerer,
+        routes: Routes,
+        memory: SignalMemory,
+        publisher: Publisher,
+        calendar: Calendar,
+        rules: TickRules,
+        clock: Callable[[], datetime],
+        source: str,
+    ) -> None:
+        self._answerer = answerer
+        self._routes = routes
+        self._memory = memory
+        self._publisher = publisher
+        self._rules = rules
+        self._clock = clock
+        self._source = source
+        self._calendar = calendar
+        self._next_close = lru_cache(maxsize=4096)(calendar.next_close)
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Answer every tick of a batch.
+
+        Raises:
+            NotDelivered: the broker did not acknowledge; nothing is remembered, and the batch may be read again.
+        """
+        out = Outbound()
+        asked = self._gather(records, out)
+        answers: dict[int, tuple[BatchAnswer, int]] = {}
+        for group in _by_ensemble(asked):
+            answer = await self._ask([asked[index] for index in group])
+            answers |= {index: (answer, row) for row, index in enumerate(group)}
+        now = self._clock()
+        for index, each in enumerate(asked):
+            self._decide(each, *answers[index], now, out)
+        await self._publisher.publish([*out.dead, *out.signals])
+        await self._publisher.publish(out.states)
+        self._memory.remember(out.answered)
+
+    def _gather(self, records: Sequence[Record], out: Outbound) -> list[Asked]:
+        now = self._clock()
+        asked: list[Asked] = []
+        seen: dict[Place, Answered] = {}
+        for record in records:
+            try:
+                tick: FeatureTick = decode(FeatureTick, record.value)
+            except Undecodable as error:
+                self._bury(record, error.reasons, now, out)
+                continue
+            fault = fault_of_clock(tick, now)
+            if fault is not None:
+                self._bury(record, (fault,), now, out)
+                self._skip(tick, record, None, "dead_letter", now, out)
+                continue
+            covering = self._routes.covering(tick.ticker, tick.timeframe)
+            TICKS.labels("covered" if covering else "uncovered").inc()
+            for route in covering:
+                place = (route.ensemble, tick.ticker, tick.timeframe)
+                verdict = triage(tick, seen.get(place) or self._memory.newest(place), now=now, rules=self._rules)
+                if verdict is Triage.FRESH:
+                    asked.append(Asked(tick, record, route))
+                    seen[place] = Answered(tick.event_time, tick.revision, "", 0, 0)
+                elif verdict is Triage.REPEAT:
+                    TICKS.labels("repeat").inc()
+                else:
+                    self._skip(tick, record, route, verdict.value, now, out)
+        return asked
+
+    async def _ask(self, group: list[Asked]) -> BatchAnswer:
+        batch, ensemble = _features(group), group[0].route.ensemble
+        while True:
+            try:
+                return await self._answerer.answer(ensemble, batch)
+            except NotServing as error:
+                log.warning("ensemble_does_not_answer", ensemble=ensemble, ticks=len(group), error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _decide(self, each: Asked, answer: BatchAnswer, row: int, now: datetime, out: Outbound) -> None:
+        tick = each.tick
+        place = (each.route.ensemble, tick.ticker, tick.timeframe)
+        newest = out.answered.get(place) or self._memory.newest(place)
+        if triage(tick, newest, now=now, rules=self._rules) is Triage.EXPIRED:
+            self._skip(tick, each.record, each.route, "ttl", now, out)
+            return
+        moment = Moment(
+            now=now,
+            valid_until=self._next_close(tick.event_time, tick.timeframe) + GRACE,
+            must_be_flat=must_be_flat(tick, answer, self._calendar),
+        )
+        signal, answered = decide(tick, answer, row, newest, moment)
+        out.answered[place] = answered
+        out.signals.append(self._outgoing(signal, signal.id, each.record, now))
+        out.states.append(state_record(signal, answered, each.record.partition))
+        SIGNALS.labels(signal.signal, signal.mode).inc()
+
+    def _outgoing(self, message: Signal | TickSkipped, identity: str, cause: Record, now: datetime) -> Outgoing:
+        headers = headers_of(
+            message,
+            message_id=identity,
+            source=self._source,
+            time=now,
+            traceparent=str(trace) if (trace := read_headers(cause.headers).trace) is not None else None,
+        )
+        return Outgoing(SIGNALS_BY_MODE[message.mode].name, message.ticker.encode(), encode(message), tuple(headers))
+
+    def _skip(
+        self, tick: FeatureTick, record: Record, route: Route | None, reason: str, now: datetime, out: Outbound
+    ) -> None:
+        skipped = TickSkipped(
+            ticker=tick.ticker,
+            timeframe=tick.timeframe,
+            event_time=tick.event_time,
+            revision=tick.revision,
+            ensemble=route.ensemble if route is not None else None,
+            reason=reason,  # type: ignore[arg-type]
+            emitted_at=now,
+            mode=heard_on(route.mode, tick.mode) if route is not None else tick.mode,
+        )
+        identity = f"{record.topic}:{record.partition}:{record.offset}:{skipped.ensemble or ''}"
+        out.signals.append(self._outgoing(skipped, identity, record, now))
+        SKIPS.labels(reason).inc()
+
+    def _bury(self, record: Record, reasons: Sequence[Reason], now: datetime, out: Outbound) -> None:
+        out.dead.append(dead_letter(record, reasons, now))
+        DEAD_LETTERS.labels(record.topic).inc()
+
+
+def _by_ensemble(asked: Sequence[Asked]) -> list[list[int]]:
+    """Which ticks can be asked about together: those of one ensemble, timeframe and set of feature names."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[int]] = defaultdict(list)
+    for index, each in enumerate(asked):
+        groups[each.route.ensemble, each.tick.timeframe, tuple(each.tick.features)].append(index)
+    return list(groups.values())
+
+
+def _features(group: Sequence[Asked]) -> FeatureBatch:
+    names = tuple(group[0].tick.features)
+    matrix = np.array([list(each.tick.features.values()) for each in group], dtype=np.float64)
+    return FeatureBatch(
+        timeframe=group[0].tick.timeframe,
+        tickers=tuple(each.tick.ticker for each in group),
+        names=names,
+        matrix=matrix.reshape(len(group), len(names)),
+    )

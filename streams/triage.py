@@ -1,0 +1,62 @@
+"""Whether a tick is answered, and if not, why: a pure decision over what was answered before and the clock."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from schemas.base import Reason
+from schemas.ticks import FeatureTick
+from streams.memory import Answered
+
+AHEAD_LIMIT = timedelta(seconds=5)
+"""A bar that closes later than this after now is a fault of its producer's clock, or knows the future."""
+
+
+class Triage(Enum):
+    """What becomes of a tick for one ensemble."""
+
+    FRESH = "fresh"
+    REPEAT = "repeat"
+    """Answered before: the first answer stands."""
+    LATE = "late"
+    """A newer bar was answered."""
+    EXPIRED = "ttl"
+    """It was available too long ago to act on."""
+
+
+@dataclass(frozen=True)
+class TickRules:
+    """How old a live tick may be, in seconds from `available_at`."""
+
+    ttl: timedelta
+
+
+def fault_of_clock(tick: FeatureTick, now: datetime) -> Reason | None:
+    """Why the tick's own times make it unusable; None when they do not."""
+    if tick.mode == "live" and tick.event_time > now + AHEAD_LIMIT:
+        return Reason(
+            code="event_time_ahead",
+            where="/event_time",
+            message=f"event_time {tick.event_time.isoformat()} is more than {AHEAD_LIMIT.seconds} s ahead of the clock "
+            f"({now.isoformat()}): send the bar after it has closed, or mend the producer's clock",
+        )
+    return None
+
+
+def triage(tick: FeatureTick, newest: Answered | None, *, now: datetime, rules: TickRules) -> Triage:
+    """Sort a tick by what its place has answered before and by its age.
+
+    Args:
+        tick: the tick.
+        newest: the newest answer of its ensemble, instrument and timeframe.
+        now: the clock.
+        rules: the age that is still acted on.
+    """
+    if newest is not None:
+        if tick.event_time < newest.event_time:
+            return Triage.LATE
+        if tick.event_time == newest.event_time and tick.revision <= newest.revision:
+            return Triage.REPEAT
+    if tick.mode == "live" and now - tick.available_at > rules.ttl:
+        return Triage.EXPIRED
+    return Triage.FRESH

@@ -1,0 +1,200 @@
+"""The worker: the composition root. A Faust app whose agents take batches from Kafka, and the services beside them."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import faust
+import ray
+import structlog
+from faust.app.base import BootStrategy
+
+from orchestrator.core.calendar import calendar_named
+from orchestrator.search.launching import Launcher
+from orchestrator.store.database import Database
+from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, Topic
+from serving.artifacts import Artifacts
+from serving.assemble import EnsembleAssembler
+from serving.deployer import Deployer
+from streams import kafka, ray_head
+from streams.intake import Intake
+from streams.memory import SignalMemory
+from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
+from streams.publisher import Publisher
+from streams.reconciling import Reconciler
+from streams.relay import OutboxRelay
+from streams.routes import Routes
+from streams.run_folder import RunFolder
+from streams.settings import Settings
+from streams.source import Batch, KafkaSource, Record
+from streams.ticking import TickPath
+from streams.triage import TickRules
+
+log = structlog.get_logger(__name__)
+
+GROUP = "orchestrator"
+REQUEST_BATCH = 200
+TICK_BATCH = 1000
+RETRY_SECONDS = 1.0
+DRAIN_SECONDS = 20.0
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Faust runs the agents; Kafka is spoken by librdkafka alone, through the sources and the publishers."""
+
+    enable_kafka = False
+    enable_web = False
+
+
+class StreamsApp(faust.App):  # type: ignore[misc]
+    """The Faust app: agents on channels."""
+
+    BootStrategy = _Boot
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+async def carry_out(batch: Batch, topic: Topic, take: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
+    """Have a batch taken, and say whether its effect is durable.
+
+    A broker that does not acknowledge is waited for: the batch stays uncommitted, and is taken again. Anything else
+    that goes wrong ends the worker, and the next one reads the batch again.
+    """
+    BATCH_RECORDS.labels(topic.name).observe(len(batch.records))
+    with BATCH_SECONDS.labels(topic.name).time():
+        while True:
+            try:
+                await take(batch.records)
+            except NotDelivered as error:
+                log.error("not_delivered", topic=topic.name, missing=error.missing, cause=error.cause)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:
+                batch.fail(error)
+                return
+            else:
+                batch.succeed()
+                return
+
+
+class Worker:
+    """One worker process: what it is made of, and its life from start to drain."""
+
+    def __init__(self, settings: Settings, folder: RunFolder) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def run(self) -> int:
+        """Work until asked to stop; the exit code, 1 where something broke."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            await self._stop.wait()
+            log.info("drains")
+        if self._failure is not None:
+            log.error("ended_by_failure", exc_info=self._failure)
+        return 0 if self._failure is None else 1
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Build and start everything, in the order in which each needs the one before; the stack stops it in reverse."""
+        settings, folder = self._settings, self._folder
+        config = kafka.client_config(settings, folder)
+        await asyncio.to_thread(kafka.ensure_topics, config)
+        database = Database.open(settings.database_address)
+        stack.push_async_callback(database.close)
+        await database.upgrade()
+        await asyncio.to_thread(
+            ray.init,
+            ray_head.address(settings, folder),
+            namespace=settings.ray_namespace,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        stack.callback(ray.shutdown)
+
+        relay_publisher = await self._publisher(stack, config)
+        relay = OutboxRelay(database, relay_publisher, utc_now)
+        routes = Routes()
+        artifacts = settings.data_dir.absolute() / "artifacts"
+        reconciler = Reconciler(
+            database=database,
+            serving=Deployer(artifacts),
+            drivers=Launcher(driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))),
+            routes=routes,
+            clock=utc_now,
+            on_failure=self._fail,
+        )
+        # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
+        await reconciler.reconcile()
+        intake = Intake(
+            database=database,
+            judge=judge(settings),
+            publisher=await self._publisher(stack, config),
+            clock=utc_now,
+            on_accepted=reconciler.wake,
+        )
+        memory = SignalMemory(lambda partitions: _states(config, partitions))
+        ticks = TickPath(
+            answerer=reconciler.serving,
+            routes=routes,
+            memory=memory,
+            publisher=await self._publisher(stack, config, linger_ms=0),
+            calendar=calendar_named(settings.calendar),
+            rules=TickRules(ttl=timedelta(seconds=settings.signal_ttl)),
+            clock=utc_now,
+            source=SOURCE,
+        )
+        app = StreamsApp(
+            "orchestrator",
+            broker="kafka://",
+            datadir=str(settings.data_dir.absolute() / "faust"),
+            topic_disable_leader=True,
+        )
+        sources = [
+            self._consume(app, SEARCH_REQUESTS, config, intake.take, size=REQUEST_BATCH),
+            self._consume(app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, on_assigned=memory.restore),
+        ]
+        await app.start()
+        stack.push_async_callback(app.stop)
+        # Channels let nothing through until Faust's own consumer has partitions; there is none.
+        app.flow_control.resume()
+        for service in (relay, reconciler, *sources, Vitals(...)):
+            await service.start()
+            stack.push_async_callback(service.stop)
+
+    def _consume(
+        self,
+        app: StreamsApp,
+        topic: Topic,
+        config: dict[str, Any],
+        take: Callable[[Sequence[Record]], Awaitable[None]],
+        **options: Any,
+    ) -> KafkaSource:
+        """A source for a topic, and the agent that takes its batches."""
+        channel = app.channel(maxsize=1)
+
+        async def agent(batches: Any) -> None:
+            async for batch in batches:
+                await carry_out(batch, topic, take)
+
+        app.agent(channel, name=topic.name, concurrency=1)(agent)
+        return KafkaSource(topic, config=config, group=GROUP, channel=channel, on_failure=self._fail, **options)
+
+    @staticmethod
+    async def _publisher(stack: AsyncExitStack, config: dict[str, Any], linger_ms: float = 2) -> Publisher:
+        publisher = Publisher(config, linger_ms=linger_ms)
+        stack.push_async_callback(publisher.close)
+        return publisher
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._stop.set()

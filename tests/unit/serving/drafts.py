@@ -1,0 +1,65 @@
+"""Survivors to assemble ensembles of: a known market, and elastic nets trained on it fold by fold."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from orchestrator.algorithms.elasticnet import ElasticNetTrainer
+from orchestrator.core.dataset import Terms
+from orchestrator.core.draft import Candidate, EnsembleDraft
+from orchestrator.core.splits import purged_walk_forward
+from schemas.base import Voting
+
+NAMES = ("momentum", "volatility_20", "rsi_14")
+ROWS = 400
+TRAINER = ElasticNetTrainer()
+
+
+def candidate(trial: str, ticker: str = "AAPL", *, alpha: float = 0.01, seed: int = 0, rows: int = ROWS) -> Candidate:
+    """An elastic net on features of which the first tells something of the next return."""
+    rng = np.random.default_rng([seed, *ticker.encode()])
+    features = rng.normal(size=(rows, len(NAMES)))
+    target = 0.004 * features[:, 0] + 0.01 * rng.normal(size=rows)
+    configuration = {"alpha": alpha, "l1_ratio": 0.5}
+    folds = purged_walk_forward(np.arange(rows) + 2, folds=6)
+    oof = np.concatenate([fold.test for fold in folds])
+    event_time = np.datetime64("2020-01-01T21:00", "us") + np.arange(rows) * np.timedelta64(1, "D")
+    return Candidate(
+        trial=trial,
+        ticker=ticker,
+        configuration=configuration,
+        metric=1.0,
+        fingerprint=f"{seed:064x}",
+        predictor=TRAINER.fit(configuration, features, target, NAMES, seed),
+        event_time=event_time[oof],
+        prediction=TRAINER.evaluate([configuration], features, target, folds, seed)[0],
+        target=target[oof],
+        fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
+        probe=features[-3:],
+    )
+
+
+def draft(
+    *candidates: Candidate,
+    ensemble: str = "bot",
+    voting: Voting = "soft",
+    threshold: float = 0.7,
+    cost: float = 0.0002,
+) -> EnsembleDraft:
+    """A draft of an ensemble of daily bars."""
+    tickers = {candidate.ticker for candidate in candidates}
+    return EnsembleDraft(
+        ensemble=ensemble,
+        experiment="grid_elasticnet_20260115_143022_abcdef",
+        algorithm="elasticnet",
+        timeframe="1d",
+        terms=Terms(),
+        calendar="24/7",
+        candidates=candidates,
+        voting=voting,
+        threshold=threshold,
+        exit_threshold=threshold / 2,
+        cost=dict.fromkeys(tickers, cost),
+        trained_through=datetime(2021, 1, 1, 21, tzinfo=UTC),
+        data_hash=dict.fromkeys(tickers, "d" * 64),
+    )
