@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
 from orchestrator.core.errors import Refused
 from schemas.base import JsonObject, Reason
@@ -22,6 +22,9 @@ PREFIX = "ensemble-"
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120.0
 """A replica is a new process, and starts slowly beside a search that keeps every core busy."""
+
+GONE = (RayActorError, DeploymentUnavailableError)
+"""The replica died under a call."""
 
 
 class DeployFailed(Refused):
@@ -64,11 +67,10 @@ class Deployer:
             # Nothing answers that staging could protect, and nothing would answer the call that stages.
             await self._apply(wanted.ensemble, configuration, wanted)
             return
-        handle = await self._handle(wanted.ensemble)
-        serving = await handle.serving.remote()
+        serving = await self._serving(wanted.ensemble)
         if serving == wanted:
             return
-        if reasons := await handle.stage.remote(configuration):
+        if reasons := await (await self._handle(wanted.ensemble)).stage.remote(configuration):
             if serving is None:
                 await self._remove(wanted.ensemble)
             raise DeployFailed(reasons)
@@ -77,20 +79,23 @@ class Deployer:
     async def serving(self) -> dict[str, ServedVersion]:
         """The version that answers, of each ensemble that has one."""
         running = [ensemble for ensemble, status in (await _statuses()).items() if status == "RUNNING"]
-        found = {ensemble: await (await self._handle(ensemble)).serving.remote() for ensemble in running}
+        found = {ensemble: await self._serving(ensemble) for ensemble in running}
         return {ensemble: version for ensemble, version in found.items() if version is not None}
 
     async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
         """The ensemble's answer to a batch; every row of it is of one version.
 
         Raises:
-            NotServing: no version of the ensemble is served.
-            RayError: the replica died meanwhile; Serve starts it again, and the batch can be asked again.
+            NotServing: no version of the ensemble answers now. Where its replica died, Serve starts it again, and the
+                batch can be asked again.
         """
         if ensemble not in self._handles and ensemble not in await _statuses():
             message = "No such ensemble is deployed; deploy a version of it first."
             raise NotServing([Reason(code="not_serving", where=ensemble, message=message)])
-        answer: BatchAnswer = await (await self._handle(ensemble)).answer.remote(batch)
+        try:
+            answer: BatchAnswer = await (await self._handle(ensemble)).answer.remote(batch)
+        except GONE as error:
+            raise NotServing([Reason(code="not_serving", where=ensemble, message=str(error)[-4096:])]) from error
         return answer
 
     async def delete(self, ensemble: str) -> None:
@@ -98,6 +103,13 @@ class Deployer:
         async with self._turn:
             if ensemble in await _statuses():
                 await self._remove(ensemble)
+
+    async def _serving(self, ensemble: str) -> ServedVersion | None:
+        try:
+            serving: ServedVersion | None = await (await self._handle(ensemble)).serving.remote()
+        except GONE:
+            return None
+        return serving
 
     async def _handle(self, ensemble: str) -> Any:
         """The handle of an application that exists."""
@@ -116,9 +128,7 @@ class Deployer:
             serve.run_many, [target], wait_for_applications_running=False
         )
         # Taking the configuration on put the application back to DEPLOYING, so RUNNING is never of the one before.
-        while (status := (await _statuses())[ensemble]) != "RUNNING" or (
-            await self._handles[ensemble].serving.remote() != expected
-        ):
+        while (status := (await _statuses())[ensemble]) != "RUNNING" or await self._serving(ensemble) != expected:
             if status == "DEPLOY_FAILED":
                 raise RayServeException((await _applications())[PREFIX + ensemble].message)
             await asyncio.sleep(POLL_SECONDS)
@@ -148,6 +158,8 @@ def _application(configuration: JsonObject | None) -> Any:
         max_ongoing_requests=1000,
         logging_config={"enable_access_log": False},
         max_constructor_retry_count=3,
+        # How soon a replica that died is missed.
+        health_check_period_s=2.0,
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=2.0,
     )

@@ -63,7 +63,7 @@ def up() -> None:
 @app.command()
 def request(
     file: Annotated[Path, typer.Argument(help="A JSON file with one search request; - for standard input.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends; exit 1 if it does not succeed.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end; exit 1 if it fails.")] = False,
 ) -> None:
     """Produce a search request. Without a request_id it gets one."""
     from streams.requesting import NotProduced, follow_request, parse_request, produce_request
@@ -134,7 +134,7 @@ def ticks(
     from streams.replay import NotPlayed, replay
 
     chosen = settings()
-    source = ParquetFeatures(chosen.features, minimum_rows=1)
+    source = ParquetFeatures(chosen.features_folder, minimum_rows=1)
     first, last = (None if text is None else instant(text) for text in (start, end))
     try:
         instruments = [source.load(ticker, timeframe, first, last) for ticker in tickers]
@@ -166,8 +166,8 @@ def schemas(
     """Write the JSON Schema of every message, and the AsyncAPI document."""
     from schemas.export import write
 
-    written = write(directory)
-    console.print(f"{len(written)} documents written to {directory}", highlight=False)
+    write(directory)
+    console.print(f"JSON Schemas and the AsyncAPI document written to {directory}", highlight=False)
 
 
 @app.command("settings")

@@ -18,6 +18,5 @@ def dead_letter(record: Record, reasons: Sequence[Reason], now: datetime) -> Out
         partition=record.partition,
         offset=record.offset,
         time=now,
-        value_size=len(record.value or b"") + len(record.key or b""),
     )
     return Outgoing(f"{record.topic}.dlq", record.key, record.value, tuple(headers))

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.position import position
-from schemas.base import Reason
+from schemas.base import Position, Reason
 from schemas.signals import Signal, Vote, signal_id
 from schemas.ticks import FeatureTick
 from serving.answer import BatchAnswer
@@ -17,6 +17,7 @@ from streams.memory import Answered
 from streams.routes import heard_on
 
 VOTES: Mapping[int, Literal["BUY", "SELL", "HOLD"]] = {1: "BUY", -1: "SELL", 0: "HOLD"}
+TARGETS: Mapping[int, Position] = {1: 1, -1: -1, 0: 0}
 BARS_TO_EXIT = 2
 """A position decided at a close is taken one bar later at the earliest and held for a bar."""
 
@@ -77,7 +78,7 @@ def decide(
         emitted_at=moment.now,
         valid_until=moment.valid_until,
         signal=VOTES[int(np.sign(after - before))],
-        target_position=None if abstains else after,
+        target_position=None if abstains else TARGETS[after],
         confidence=_known(answer.confidence[row]) or 0.0,
         score=_known(score),
         p_correct=_known(answer.p_correct[row]),

@@ -34,7 +34,8 @@ def event_of(record: Record) -> Message:
     Raises:
         Undecodable: it is none of the topic's messages.
     """
-    return decode(_BY_NAME[record.topic].messages, record.value)
+    event: Message = decode(_BY_NAME[record.topic].messages, record.value)
+    return event
 
 
 @dataclass
@@ -83,10 +84,8 @@ class RequestStory:
 
     def _tell(self, event: Message) -> str | None:
         match event:
-            case TrialCompleted():
-                return self._scored(event.metrics.get("sharpe_ratio"))
-            case TrialCached():
-                return self._scored(event.metrics.get("sharpe_ratio"))
+            case TrialCompleted() | TrialCached():
+                self._scored(event.metrics.get("sharpe_ratio"))
             case TrialFailed():
                 self.failed += 1
                 return f"trial {event.trial} failed: {_told(event.reasons)}"

@@ -11,6 +11,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from schemas.topics import DEAD_LETTER_MAX_MESSAGE_BYTES
 
 DELIVERY_SECONDS = 30.0
+BY_KEY = -1
+"""librdkafka's word for a partition that the key decides."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,15 @@ class Publisher:
             raise NotDelivered(topics, len(errors) + int(left), cause)
 
     def _produce(self, record: Outgoing, delivered: Any) -> None:
-        placed = {} if record.partition is None else {"partition": record.partition}
         while True:
             try:
                 self._producer.produce(
                     record.topic,
                     key=record.key,
                     value=record.value,
-                    headers=list(record.headers),
+                    partition=BY_KEY if record.partition is None else record.partition,
+                    headers=[*record.headers],
                     on_delivery=delivered,
-                    **placed,
                 )
             except BufferError:
                 self._producer.poll(0.1)

@@ -85,7 +85,8 @@ class TopicReader:
             if error is None:
                 records.append(Record.of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ended.add((str(message.topic()), int(message.partition())))
+                ended = Record.of(message)
+                self._ended.add((ended.topic, ended.partition))
             elif error.fatal():
                 raise KafkaException(error)
         return records

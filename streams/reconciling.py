@@ -1,7 +1,7 @@
 """Compares what the database wants with what runs, and mends the difference.
 
-Drivers are launched for experiments that nobody drives, and ensemble versions that are wanted, or were served before Ray
-went away, are deployed. Each pass starts from the database alone, so it does not matter what was lost before it.
+Drivers are launched for experiments that nobody drives, and ensemble versions that are wanted, or were served before
+Ray went away, are deployed. Each pass starts from the database alone, so it does not matter what was lost before it.
 """
 
 import asyncio

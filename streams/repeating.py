@@ -12,7 +12,7 @@ DRAIN_SECONDS = 15.0
 OnFailure = Callable[[BaseException], None]
 
 
-class Repeating(Service):  # type: ignore[misc]
+class Repeating(Service):
     """Takes turns until it is stopped.
 
     Args:
@@ -45,7 +45,7 @@ class Repeating(Service):  # type: ignore[misc]
                 await self.turn()
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed on whole: it ends the worker
             self._on_failure(error)
 
     async def pause(self, seconds: float, until: asyncio.Event | None = None) -> None:

@@ -63,13 +63,15 @@ def produce_request(config: dict[str, Any], request: SearchRequest) -> None:
         SEARCH_REQUESTS.name,
         key=request.request_id.encode(),
         value=request.model_dump_json(exclude_unset=True).encode(),
-        headers=headers_of(
-            request,
-            message_id=request.request_id,
-            source=SOURCE,
-            time=datetime.now(UTC),
-            traceparent=str(begin_trace(secrets.token_bytes(24))),
-        ),
+        headers=[
+            *headers_of(
+                request,
+                message_id=request.request_id,
+                source=SOURCE,
+                time=datetime.now(UTC),
+                traceparent=str(begin_trace(secrets.token_bytes(24))),
+            )
+        ],
         on_delivery=lambda error, message: failures.append(str(error)) if error is not None else None,
     )
     left = producer.flush(DELIVERY_SECONDS)

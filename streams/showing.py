@@ -1,7 +1,7 @@
 """What the command line shows of topics: signals as they come, and what lies where."""
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,10 @@ from rich.text import Text
 from schemas.envelope import Undecodable, decode
 from schemas.signals import Heartbeat, Signal, TickSkipped
 from schemas.topics import Topic
+from streams import kafka
 from streams.following import figure
 from streams.reader import TopicReader
+from streams.vitals import CONSUMED
 
 STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 
@@ -82,15 +84,18 @@ def _line(message: Signal | TickSkipped) -> Text:
     return line
 
 
-def topic_table(rows: "list[tuple[Topic, int, int, int | None]]") -> Table:
-    """The contract's topics.
+def topic_table(config: dict[str, Any], topics: Sequence[Topic]) -> Table:
+    """The contract's topics as they are: `records` counts offsets, of which compaction leaves fewer.
 
-    Args:
-        rows: topic, partitions, records kept, lag (None: the service does not read it).
+    Raises:
+        KafkaException: the broker does not answer.
     """
+    positions = kafka.positions(config, {topic.name: CONSUMED.get(topic.name) for topic in topics})
     table = Table("topic", "key", "partitions", "records", "lag", "kept", "de-duplicated by")
-    for topic, partitions, records, lag in rows:
+    for topic in topics:
+        found = [each for each in positions if each.topic == topic.name]
         kept = "newest of a key" if topic.cleanup == "compact" else f"{topic.retention_days} days"
-        behind = "" if lag is None else f"{lag:,}"
-        table.add_row(topic.name, topic.key, str(partitions), f"{records:,}", behind, kept, topic.deduplicated_by)
+        lag = f"{sum(each.lag for each in found):,}" if topic.name in CONSUMED and found else ""
+        records = f"{sum(each.end - each.begin for each in found):,}" if found else "not there"
+        table.add_row(topic.name, topic.key, str(len(found)), records, lag, kept, topic.deduplicated_by)
     return table

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -20,6 +20,13 @@ from streams.repeating import OnFailure, Repeating
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.1
+RawHeaders = list[tuple[str, bytes | None]]
+"""As librdkafka reads them."""
+
+
+def group_of(topic: Topic) -> str:
+    """The consumer group in which the service reads a topic."""
+    return f"orchestrator.{topic.name}"
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,12 @@ class Record:
     def of(cls, message: Message) -> "Record":
         """The record that librdkafka handed over."""
         return cls(
-            topic=str(message.topic()),
-            partition=int(message.partition()),
-            offset=int(message.offset()),
+            topic=message.topic() or "",
+            partition=-1 if (partition := message.partition()) is None else partition,
+            offset=-1 if (offset := message.offset()) is None else offset,
             key=message.key(),
             value=message.value(),
-            headers=tuple(message.headers() or ()),
+            headers=tuple(cast(RawHeaders, message.headers() or [])),
         )
 
 

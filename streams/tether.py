@@ -2,8 +2,8 @@
 
     python tether.py PARENT_PID PROGRAM [ARGUMENT...]
 
-Linux keeps the wish across exec, but has it asked for in the child, and ties it to the thread that started the child: so
-start children from a thread that lives as long as they may. Run as a file, with nothing of this project imported, it
+Linux keeps the wish across exec, but has it asked for in the child, and ties it to the thread that started the child:
+so start children from a thread that lives as long as they may. Run as a file, with nothing of this project imported, it
 costs a few milliseconds. Elsewhere than on Linux it only becomes the program.
 """
 

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import faust
@@ -12,44 +13,50 @@ import ray
 import structlog
 from faust.app.base import BootStrategy
 
+from orchestrator.algorithms.base import registered
+from orchestrator.core.admission import Limits
 from orchestrator.core.calendar import calendar_named
+from orchestrator.features.parquet import ParquetFeatures
 from orchestrator.search.launching import Launcher
+from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
-from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, Topic
+from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from streams import kafka, ray_head
 from streams.intake import Intake
+from streams.judging import Judge
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
-from streams.publisher import Publisher
+from streams.publisher import NotDelivered, Publisher
+from streams.reader import TopicReader
 from streams.reconciling import Reconciler
 from streams.relay import OutboxRelay
 from streams.routes import Routes
 from streams.run_folder import RunFolder
 from streams.settings import Settings
-from streams.source import Batch, KafkaSource, Record
+from streams.source import Batch, KafkaSource, Record, group_of
 from streams.ticking import TickPath
 from streams.triage import TickRules
+from streams.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
-GROUP = "orchestrator"
+SOURCE = "/orchestrator"
 REQUEST_BATCH = 200
 TICK_BATCH = 1000
 RETRY_SECONDS = 1.0
-DRAIN_SECONDS = 20.0
 
 
-class _Boot(BootStrategy):  # type: ignore[misc]
+class _Boot(BootStrategy):
     """Faust runs the agents; Kafka is spoken by librdkafka alone, through the sources and the publishers."""
 
     enable_kafka = False
     enable_web = False
 
 
-class StreamsApp(faust.App):  # type: ignore[misc]
+class StreamsApp(faust.App):
     """The Faust app: agents on channels."""
 
     BootStrategy = _Boot
@@ -74,7 +81,7 @@ async def carry_out(batch: Batch, topic: Topic, take: Callable[[Sequence[Record]
             except NotDelivered as error:
                 log.error("not_delivered", topic=topic.name, missing=error.missing, cause=error.cause)
                 await asyncio.sleep(RETRY_SECONDS)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - handed on whole: it ends the worker
                 batch.fail(error)
                 return
             else:
@@ -105,11 +112,11 @@ class Worker:
         return 0 if self._failure is None else 1
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        """Build and start everything, in the order in which each needs the one before; the stack stops it in reverse."""
+        """Build and start everything, each after what it needs; the stack stops it in the reverse order."""
         settings, folder = self._settings, self._folder
         config = kafka.client_config(settings, folder)
         await asyncio.to_thread(kafka.ensure_topics, config)
-        database = Database.open(settings.database_address)
+        database = Database.open(settings.store_url)
         stack.push_async_callback(database.close)
         await database.upgrade()
         await asyncio.to_thread(
@@ -121,13 +128,13 @@ class Worker:
         )
         stack.callback(ray.shutdown)
 
-        relay_publisher = await self._publisher(stack, config)
-        relay = OutboxRelay(database, relay_publisher, utc_now)
+        relay = OutboxRelay(database, await self._publisher(stack, config), utc_now, self._fail)
         routes = Routes()
-        artifacts = settings.data_dir.absolute() / "artifacts"
+        artifacts = settings.data_dir / "artifacts"
+        deployer = Deployer(artifacts)
         reconciler = Reconciler(
             database=database,
-            serving=Deployer(artifacts),
+            serving=deployer,
             drivers=Launcher(driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))),
             routes=routes,
             clock=utc_now,
@@ -142,9 +149,9 @@ class Worker:
             clock=utc_now,
             on_accepted=reconciler.wake,
         )
-        memory = SignalMemory(lambda partitions: _states(config, partitions))
+        memory = SignalMemory(partial(states, config))
         ticks = TickPath(
-            answerer=reconciler.serving,
+            answerer=deployer,
             routes=routes,
             memory=memory,
             publisher=await self._publisher(stack, config, linger_ms=0),
@@ -156,7 +163,7 @@ class Worker:
         app = StreamsApp(
             "orchestrator",
             broker="kafka://",
-            datadir=str(settings.data_dir.absolute() / "faust"),
+            datadir=str(settings.data_dir / "faust"),
             topic_disable_leader=True,
         )
         sources = [
@@ -167,9 +174,13 @@ class Worker:
         stack.push_async_callback(app.stop)
         # Channels let nothing through until Faust's own consumer has partitions; there is none.
         app.flow_control.resume()
-        for service in (relay, reconciler, *sources, Vitals(...)):
+        vitals = Vitals(config, database, folder, utc_now, self._fail)
+        for service in (relay, reconciler, vitals, *sources):
             await service.start()
             stack.push_async_callback(service.stop)
+        await asyncio.gather(*(source.ready.wait() for source in sources))
+        folder.mark_ready("worker")
+        log.info("ready")
 
     def _consume(
         self,
@@ -187,7 +198,9 @@ class Worker:
                 await carry_out(batch, topic, take)
 
         app.agent(channel, name=topic.name, concurrency=1)(agent)
-        return KafkaSource(topic, config=config, group=GROUP, channel=channel, on_failure=self._fail, **options)
+        return KafkaSource(
+            topic, config=config, group=group_of(topic), channel=channel, on_failure=self._fail, **options
+        )
 
     @staticmethod
     async def _publisher(stack: AsyncExitStack, config: dict[str, Any], linger_ms: float = 2) -> Publisher:
@@ -198,3 +211,39 @@ class Worker:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._stop.set()
+
+
+def states(config: dict[str, Any], partitions: Sequence[int]) -> list[Record]:
+    """Every record of some partitions of `signal-state`."""
+    with TopicReader(config, [SIGNAL_STATE], partitions=partitions) as reader:
+        return reader.read_to_end()
+
+
+def judge(settings: Settings) -> Judge:
+    """Who judges search requests."""
+    return Judge(
+        tickers=ParquetFeatures(settings.features_folder).tickers,
+        algorithms=registered(),
+        limits=Limits(metric=settings.tune_metric, mode=settings.tune_mode, threshold=settings.serve_threshold),
+        digits=settings.tune_float_precision,
+    )
+
+
+def driver_settings(settings: Settings) -> DriverSettings:
+    """What drivers are told."""
+    return DriverSettings(
+        database_url=settings.store_url,
+        features_dir=settings.features_folder,
+        tune_dir=settings.data_dir / "tune",
+        namespace=settings.ray_namespace,
+        cpus_per_trial=settings.ray_num_cpus_per_trial,
+        gpus_per_trial=settings.ray_num_gpus_per_trial,
+        max_concurrent_trials=settings.ray_max_concurrent_trials,
+        metric=settings.tune_metric,
+        mode=settings.tune_mode,
+        voting=settings.serve_voting,
+        threshold=settings.serve_threshold,
+        gate_override=settings.gate_override,
+        calendar=settings.calendar,
+        float_digits=settings.tune_float_precision,
+    )

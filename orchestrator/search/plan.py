@@ -64,8 +64,8 @@ def blocks_of(trials: Sequence[PlannedTrial], *, slots: int, largest: int = LARG
     size = max(1, min(largest, len(trials) // (ROUNDS * slots)))
     blocks: list[Block] = []
     for ticker, group in groupby(trials, key=lambda trial: trial.ticker):
-        own = tuple(group)
+        own, first = tuple(group), len(blocks)
         count = ceil(len(own) / size)
         edges = [len(own) * part // count for part in range(count + 1)]
-        blocks.extend(Block(len(blocks) + part, ticker, own[edges[part] : edges[part + 1]]) for part in range(count))
+        blocks += [Block(first + part, ticker, own[edges[part] : edges[part + 1]]) for part in range(count)]
     return tuple(blocks)

@@ -64,6 +64,7 @@ _JVM: Final = (
     "--sun-misc-unsafe-memory-access=allow",
 )
 _FORMAT_SECONDS: Final = 60
+_JARS_A_LINE: Final = 10
 
 
 class EmbeddedBroker:
@@ -98,9 +99,12 @@ class EmbeddedBroker:
             CannotStart: the storage cannot be formatted.
         """
         java = jars.java()
-        class_path = jars.class_path(
-            self._home, jars.listed(), lambda done, total: say(f"fetching Kafka {jars.VERSION}: {done} of {total} jars")
-        )
+
+        def progress(done: int, total: int) -> None:
+            if done == total or done % _JARS_A_LINE == 0:
+                say(f"fetches Kafka {jars.VERSION}: {done} of {total} jars")
+
+        class_path = jars.class_path(self._home, jars.listed(), progress)
         self._folder.kafka.mkdir(parents=True, exist_ok=True)
         self._folder.logs.mkdir(parents=True, exist_ok=True)
         self.clear()
@@ -116,7 +120,7 @@ class EmbeddedBroker:
         )
         port = ports.free(self._port, before=self._port_before())
         if not self._data.exists():
-            say("formatting the broker's storage")
+            say("formats its storage")
             self._format(program, port)
         return Launch(
             command=(*program, "kafka.Kafka", self._configure(self._data, port)),

@@ -58,8 +58,8 @@ def follow(config: dict[str, Any], ensemble: str, expected: int) -> Book:
             for message in consumer.consume(500, 0.2):
                 if message.error() is not None:
                     continue
-                record = json.loads(message.value())
-                if record["kind"] == "signal" and record["ensemble"] == ensemble:
+                record = json.loads(message.value() or b"{}")
+                if record.get("kind") == "signal" and record["ensemble"] == ensemble:
                     book.take(record)
                     complete = len(book.seen) >= expected
                     deadline = time.monotonic() + (LINGER_SECONDS if complete else PATIENCE_SECONDS)

@@ -151,15 +151,13 @@ async def _played(display: Display, environ: Mapping[str, str], data_dir: Path) 
 
 def _features(settings: Settings) -> tuple[Bars, ...]:
     """Write the sample's features, and give back each ticker's last year."""
-    samples.write_samples(settings.features, TICKERS)
-    source = ParquetFeatures(settings.features, minimum_rows=FEED_SESSIONS)
+    samples.write_samples(settings.features_folder, TICKERS)
+    source = ParquetFeatures(settings.features_folder, minimum_rows=FEED_SESSIONS)
     start = source.load(TICKERS[0], TIMEFRAME).event_time[-FEED_SESSIONS].item().replace(tzinfo=UTC)
     return tuple(source.load(ticker, TIMEFRAME, start=start) for ticker in TICKERS)
 
 
-def _line(
-    display: Display, settings: Settings, folder: RunFolder, feed: tuple[Bars, ...], stop: Event
-) -> Played:
+def _line(display: Display, settings: Settings, folder: RunFolder, feed: tuple[Bars, ...], stop: Event) -> Played:
     """The line itself, as its users see it: through Kafka alone."""
     config = kafka.client_config(settings, folder)
     ensemble = f"demo-{secrets.token_hex(3)}"
@@ -190,7 +188,8 @@ def _line(
     if engine.returncode != 0:
         raise DemoFailed(f"the trading engine ended with code {engine.returncode}")
     book = json.loads(answer)
-    return Played(story, ticks, book, _outcomes(settings, feed, SearchRequest.model_validate_json(json.dumps(asked)), book))
+    request = SearchRequest.model_validate_json(json.dumps(asked))
+    return Played(story, ticks, book, _outcomes(settings, feed, request, book))
 
 
 def _trading_engine(config: Mapping[str, Any], ensemble: str, expected: int) -> "subprocess.Popen[str]":

@@ -15,7 +15,8 @@ def closing_table(
 ) -> Iterator[RenderableType]:
     """The table by ticker, then the search as a whole in sentences."""
     table = Table(
-        "ticker", title="The last year, which no trial saw: what following the signals would have earned, costs included"
+        "ticker",
+        title="The last year, which no trial saw: what following the signals would have earned, costs included",
     )
     for name in ("BUY", "SELL", "HOLD", "no opinion", "hit rate", "net Sharpe", "buy and hold", "trades"):
         table.add_column(name, justify="right")
@@ -38,9 +39,9 @@ def closing_table(
     if verdict is None:
         return
     yield (
-        f"The search tried {story.scored} trials: its ensemble's Sharpe ratio is {figure(verdict.sharpe_ratio)} out of "
-        f"fold over {verdict.sessions} sessions; deflated by {verdict.trials} trials, the probability that this is more "
-        f"than luck is {figure(verdict.deflated_sharpe)}."
+        f"The search scored {story.scored} trials. Its ensemble's Sharpe ratio is {figure(verdict.sharpe_ratio)} "
+        f"out of fold over {verdict.sessions} sessions; the probability that this is more than the luck of {verdict.trials} "
+        f"trials (the deflated Sharpe ratio) is {figure(verdict.deflated_sharpe)}."
     )
     if verdict.passed:
         yield f"The gate, which asks for {verdict.required:.2f}, would have let it through."

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.algorithms.elasticnet import ElasticNetPredictor
 from orchestrator.core.arrays import Floats
 from orchestrator.core.draft import EnsembleDraft
 from serving.answer import BatchAnswer, FeatureBatch, answer
@@ -71,10 +72,10 @@ def test_a_column_that_the_batch_has_not_is_missing_in_every_row(loaded: LoadedV
 
 
 def test_at_most_five_missing_features_are_named(tmp_path: Path) -> None:
-    one = candidate("t1")
     names = tuple(f"x{number}" for number in range(8))
-    wide = replace(one, predictor=replace(one.predictor, feature_names=names, coefficients=(0.1,) * 8))  # type: ignore[type-var]
-    found = answer(load(tmp_path, draft(replace(wide, probe=np.ones((1, 8))))), batch(("AAPL",), np.zeros((1, 0)), ()))
+    predictor = ElasticNetPredictor(feature_names=names, coefficients=(0.1,) * 8, intercept=0.0)
+    wide = replace(candidate("t1"), predictor=predictor, probe=np.ones((1, 8)))
+    found = answer(load(tmp_path, draft(wide)), batch(("AAPL",), np.zeros((1, 0)), ()))
     assert found.reasons[0][0].message.startswith("x0, x1, x2, x3, x4 and 3 more: missing")
 
 

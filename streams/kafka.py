@@ -1,0 +1,156 @@
+"""How Kafka is reached, which topics it has, and how far the service is behind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from schemas.topics import TOPICS, Topic
+from streams.run_folder import RunFolder
+from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 15.0
+CLUSTER_REPLICAS = 3
+"""On fewer brokers a topic has one replica."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A topic of the contract that exists in another shape. It is left as it is: the operator decides."""
+
+    topic: str
+    what: str
+    found: str
+    wanted: str
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where one partition is: its first and next offsets, and up to where the service has handled it."""
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    handled: int | None
+    """None: the service has no group on it, or has committed nothing yet."""
+
+    @property
+    def lag(self) -> int:
+        """Records that the service has yet to handle."""
+        return max(0, self.end - (self.begin if self.handled is None else self.handled))
+
+
+def client_config(settings: Settings, folder: RunFolder) -> dict[str, Any]:
+    """librdkafka's connection settings: the cluster of the settings, or this data folder's own broker.
+
+    Raises:
+        NotRunning: it is this data folder's own, and does not run.
+    """
+    bootstrap = settings.kafka_bootstrap_servers or str(folder.require("broker")["bootstrap"])
+    password = settings.kafka_sasl_password
+    given = {
+        "bootstrap.servers": bootstrap,
+        "client.id": "orchestrator",
+        "security.protocol": settings.kafka_security_protocol,
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "sasl.password": None if password is None else password.get_secret_value(),
+        "ssl.ca.location": None if settings.kafka_ssl_ca_location is None else str(settings.kafka_ssl_ca_location),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def ensure_topics(config: Mapping[str, Any], topics: Sequence[Topic] = TOPICS) -> tuple[Difference, ...]:
+    """Create the topics that are missing; what exists in another shape is told, not changed.
+
+    Raises:
+        KafkaException: the broker does not answer, or refuses to create a topic.
+    """
+    admin = AdminClient(dict(config))
+    cluster = admin.list_topics(timeout=ANSWER_SECONDS)
+    replicas = CLUSTER_REPLICAS if len(cluster.brokers) >= CLUSTER_REPLICAS else 1
+    in_sync = {"min.insync.replicas": "2" if replicas > 1 else "1"}
+    missing = [
+        NewTopic(topic.name, topic.partitions, replicas, config=topic.config | in_sync)
+        for topic in topics
+        if topic.name not in cluster.topics
+    ]
+    for created in (admin.create_topics(missing, operation_timeout=ANSWER_SECONDS) if missing else {}).values():
+        try:
+            created.result()
+        except KafkaException as error:
+            # Another worker was faster.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    existing = [topic for topic in topics if topic.name in cluster.topics]
+    found = {topic.name: len(cluster.topics[topic.name].partitions) for topic in existing}
+    differences = (*_other_partitions(existing, found), *_other_settings(admin, existing))
+    for each in differences:
+        log.warning("topic_differs", topic=each.topic, what=each.what, found=each.found, wanted=each.wanted)
+    return differences
+
+
+def _other_partitions(topics: Sequence[Topic], found: Mapping[str, int]) -> list[Difference]:
+    return [
+        Difference(topic.name, "partitions", str(found[topic.name]), str(topic.partitions))
+        for topic in topics
+        if found[topic.name] != topic.partitions
+    ]
+
+
+def _other_settings(admin: AdminClient, topics: Sequence[Topic]) -> list[Difference]:
+    if not topics:
+        return []
+    resources = {topic.name: ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics}
+    answers = admin.describe_configs(list(resources.values()), request_timeout=ANSWER_SECONDS)
+    differences = []
+    for topic in topics:
+        found = answers[resources[topic.name]].result()
+        differences += [
+            Difference(topic.name, name, str(found[name].value), wanted)
+            for name, wanted in topic.config.items()
+            if str(found[name].value) != wanted
+        ]
+    return differences
+
+
+def positions(config: Mapping[str, Any], groups: Mapping[str, str | None]) -> list[Position]:
+    """Where every partition of some topics is.
+
+    Args:
+        config: librdkafka's connection settings.
+        groups: by topic, the consumer group in which the service reads it; None: it does not.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    admin = AdminClient(dict(config))
+    described = admin.list_topics(timeout=ANSWER_SECONDS).topics
+    places = [
+        TopicPartition(topic, partition)
+        for topic in groups
+        if topic in described
+        for partition in described[topic].partitions
+    ]
+    begins, ends = (_offsets(admin, places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+    handled: dict[tuple[str, int], int] = {}
+    for group in filter(None, set(groups.values())):
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS)
+        for place in asked[group].result().topic_partitions or ():
+            handled[place.topic, place.partition] = place.offset
+    return [
+        Position(place.topic, place.partition, begins[key], ends[key], handled.get(key))
+        for place in places
+        for key in [(place.topic, place.partition)]
+    ]
+
+
+def _offsets(admin: AdminClient, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    answers = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=ANSWER_SECONDS)
+    return {(place.topic, place.partition): int(answer.result().offset) for place, answer in answers.items()}

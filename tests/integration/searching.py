@@ -1,0 +1,133 @@
+"""Experiments on a Ray of their own: launched all at once, and what is in the database when all of them have ended."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import ray
+
+from orchestrator.core.lifecycle import State
+from orchestrator.search.launching import Launcher
+from orchestrator.store import ensembles, experiments, ledger, requests, trials
+from orchestrator.store.database import Database
+from orchestrator.store.ensembles import Version
+from orchestrator.store.experiments import Experiment
+from orchestrator.store.ledger import LedgerRow
+from orchestrator.store.trials import History, Trial
+from schemas.search import SearchRequest
+from serving.artifacts import Artifacts
+from serving.assemble import EnsembleAssembler
+from tests.contracts.store.makers import digest, events
+from tests.unit.search.studies import driver_settings, study
+
+PATIENCE = 120.0
+DRIVEN = (State.WAITING, State.RUNNING, State.SEARCHED)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What an experiment has left behind."""
+
+    experiment: Experiment
+    trials: list[Trial]
+    histories: dict[str, History]
+    trial_events: list[Any]
+    experiment_events: list[Any]
+    versions: list[Version]
+    ledger: list[LedgerRow]
+
+    @property
+    def said(self) -> list[str]:
+        """The kinds of its events, progress left out: how often that is told depends on the machine."""
+        return [event.event for event in self.experiment_events if event.event != "progress"]
+
+    def trial_events_of(self, trial: str) -> list[str]:
+        """The kinds of a trial's events."""
+        return [event.event for event in self.trial_events if event.trial == trial]
+
+
+@contextmanager
+def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """A Ray of two CPUs; `environment` is for its workers."""
+    # Short, because Ray puts sockets under it, whose paths may have 107 bytes.
+    directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    try:
+        with mock.patch.dict(os.environ, {"RAY_USAGE_STATS_ENABLED": "0"}):
+            ray.init(
+                address="local",
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                _temp_dir=directory,
+                runtime_env={"env_vars": dict(environment or {})},
+            )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def admitted(db: Database, request: SearchRequest, number: int) -> str:
+    """Admit a request as the intake does, and have it wait for its driver."""
+    now = datetime.now(UTC)
+    async with db.transaction() as tx:
+        admission = await requests.admit(
+            tx, request, raw=request.model_dump_json().encode(), trials=1, search_key=digest(number), now=now
+        )
+        assert isinstance(admission, requests.Accepted)
+        await experiments.advance(tx, admission.experiment, State.WAITING, None, now)
+    return admission.experiment
+
+
+async def ended(db: Database, experiment: str, lineage: str) -> Ended:
+    """Wait until nothing drives the experiment on, and read what it has left."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with db.snapshot() as tx:
+                found = await experiments.get(tx, experiment)
+            if found.state not in DRIVEN and (found.state is not State.SELECTED or found.verdict is not None):
+                break
+            await asyncio.sleep(0.1)
+    async with db.snapshot() as tx:
+        known = await trials.of_experiment(tx, experiment)
+        return Ended(
+            experiment=found,
+            trials=known,
+            histories=await trials.histories(tx, experiment, [trial.trial for trial in known]),
+            trial_events=await events(db, "trial-events", experiment),
+            experiment_events=await events(db, "experiment-events", experiment),
+            versions=[version for version in await ensembles.wanted(tx) if version.experiment == experiment],
+            ledger=[row for row in await ledger.of_lineage(tx, lineage) if row.experiment == experiment],
+        )
+
+
+async def lead(directory: Path, asked: Mapping[str, SearchRequest], **settings: Any) -> dict[str, Ended]:
+    """Launch every request at once, each under its name, and wait for all of them."""
+    told = driver_settings(directory, **settings)
+    launcher = Launcher(told, EnsembleAssembler(Artifacts(directory / "artifacts")))
+    db = Database.open(told.database_url)
+    await db.upgrade()
+    try:
+        named = {name: request.model_copy(update={"name": name}) for name, request in asked.items()}
+        lineages = {name: study(directory, request, **settings).lineage for name, request in named.items()}
+        for number, request in enumerate(named.values()):
+            await admitted(db, request, number)
+        for name in named:
+            assert await launcher.launch(name)
+        for name in named:
+            assert not await launcher.launch(name)
+        found = {name: await ended(db, name, lineages[name]) for name in named}
+        async with asyncio.timeout(PATIENCE):
+            while any([await launcher.alive(name) for name in named]):
+                await asyncio.sleep(0.1)
+    finally:
+        await db.close()
+    return found

@@ -1,0 +1,166 @@
+"""Ensembles on a Ray Serve of their own."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import psutil
+import pytest
+import ray
+from ray import serve
+
+from schemas.base import Voting
+from serving.answer import FeatureBatch
+from serving.artifacts import Artifacts
+from serving.assemble import EnsembleAssembler
+from serving.deployer import Deployer, DeployFailed
+from serving.manifest import read_manifest
+from serving.replica import NotServing
+from serving.version import ServedVersion
+from tests.unit.serving.drafts import NAMES, candidate, draft
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 60.0
+BATCH = FeatureBatch(
+    "1d", ("AAPL", "TSLA", "AAPL"), NAMES, np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]])
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_head() -> Iterator[None]:
+    # Short, because Ray puts sockets under it, whose paths may have 107 bytes.
+    directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=directory)
+    yield
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    return Artifacts(tmp_path_factory.mktemp("artifacts"))
+
+
+@pytest.fixture
+def deployer(artifacts: Artifacts) -> Deployer:
+    return Deployer(artifacts.directory, patience=PATIENCE)
+
+
+def version(artifacts: Artifacts, number: int, *, ensemble: str = "bot", voting: Voting = "soft") -> ServedVersion:
+    """A version of members of its own."""
+    members = (candidate(f"t{number}", seed=number), candidate("t0"))
+    assembled = EnsembleAssembler(artifacts).assemble(draft(*members, ensemble=ensemble, voting=voting, cost=0.0))
+    return ServedVersion(ensemble, number, assembled.digest, "live", "passed")
+
+
+def replicas(ensemble: str) -> list[psutil.Process]:
+    """The processes of an ensemble's replicas, of this test's own Ray."""
+    title = f"ServeReplica:ensemble-{ensemble}:"
+    return [child for child in psutil.Process().children(recursive=True) if title in " ".join(child.cmdline())]
+
+
+async def test_a_deployed_version_answers_and_deploying_it_again_changes_nothing(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    wanted = version(artifacts, 1)
+    await deployer.deploy(wanted)
+    await deployer.deploy(wanted)
+    assert await deployer.serving() == {"bot": wanted}
+    found = await deployer.answer("bot", BATCH)
+    assert found.served == wanted
+    assert found.covered.tolist() == [True, False, True]
+    assert np.isfinite(found.score).tolist() == [True, False, False]
+    assert [[reason.code for reason in reasons] for reasons in found.reasons] == [[], [], ["missing_feature"]]
+    assert not serve.status().proxies
+
+
+async def test_no_call_fails_during_a_change_of_version_and_each_answer_is_of_one_old_then_new(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    await deployer.deploy(version(artifacts, 1))
+    answered: list[int] = []
+    changed = asyncio.Event()
+
+    async def call() -> None:
+        left = 20
+        while left:
+            answered.append((await deployer.answer("bot", BATCH)).served.version)
+            left -= changed.is_set()
+
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(4):
+            callers.create_task(call())
+        await deployer.answer("bot", BATCH)
+        await deployer.deploy(version(artifacts, 2))
+        changed.set()
+    assert set(answered) == {1, 2}
+    assert all(earlier <= later for earlier, later in pairwise(answered))
+    assert answered[-80:] == [2] * 80
+    assert len(replicas("bot")) == 1
+
+
+async def test_a_version_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    old, damaged = version(artifacts, 1), version(artifacts, 3)
+    await deployer.deploy(old)
+    [process] = replicas("bot")
+    model = read_manifest(artifacts.get(damaged.digest)).members[0].artifact
+    (artifacts.directory / model).write_bytes(b"half a model")
+    with pytest.raises(DeployFailed) as failed:
+        await deployer.deploy(damaged)
+    assert [(reason.code, reason.where) for reason in failed.value.reasons] == [("artifact_damaged", model)]
+    assert (await deployer.answer("bot", BATCH)).served == old
+    assert replicas("bot") == [process]
+
+
+async def test_a_first_version_that_cannot_be_loaded_leaves_no_application_behind(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    await deployer.deploy(version(artifacts, 1))
+    with pytest.raises(DeployFailed, match="artifact_missing"):
+        await deployer.deploy(replace(version(artifacts, 1), ensemble="other", digest="0" * 64))
+    assert set(serve.status().applications) == {"ensemble-bot"}
+
+
+async def test_a_replica_that_dies_comes_back_with_the_newest_version(deployer: Deployer, artifacts: Artifacts) -> None:
+    await deployer.deploy(version(artifacts, 1))
+    newest = version(artifacts, 2, voting="hard")
+    await deployer.deploy(newest)
+    [process] = replicas("bot")
+    os.kill(process.pid, 9)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                found = await deployer.answer("bot", BATCH)
+            except NotServing:
+                await asyncio.sleep(0.1)
+            else:
+                break
+    assert found.served == newest
+    assert found.voting == "hard"
+    assert replicas("bot") != [process]
+
+
+async def test_another_deployer_finds_what_is_served(artifacts: Artifacts, deployer: Deployer) -> None:
+    wanted = version(artifacts, 1)
+    await deployer.deploy(wanted)
+    other = Deployer(artifacts.directory, patience=PATIENCE)
+    assert await other.serving() == {"bot": wanted}
+    assert (await other.answer("bot", BATCH)).served == wanted
+
+
+async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifacts: Artifacts) -> None:
+    await deployer.deploy(version(artifacts, 1))
+    await deployer.delete("bot")
+    await deployer.delete("bot")
+    assert await deployer.serving() == {}
+    with pytest.raises(NotServing, match="No such ensemble is deployed"):
+        await deployer.answer("bot", BATCH)
