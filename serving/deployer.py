@@ -67,11 +67,10 @@ class Deployer:
             # Nothing answers that staging could protect, and nothing would answer the call that stages.
             await self._apply(wanted.ensemble, configuration, wanted)
             return
-        serving = await self._serving(wanted.ensemble)
-        if serving == wanted:
+        if await self._serving(wanted.ensemble) == wanted:
             return
         if reasons := await (await self._handle(wanted.ensemble)).stage.remote(configuration):
-            if serving is None:
+            if status is None:
                 await self._remove(wanted.ensemble)
             raise DeployFailed(reasons)
         await self._apply(wanted.ensemble, configuration, wanted)

@@ -160,6 +160,24 @@ def topics() -> None:
 
 
 @app.command()
+def samples(
+    tickers: Annotated[list[str] | None, typer.Argument(help="Absent: all of them.")] = None,
+) -> None:
+    """Write real daily prices of a few shares, with features, into the features' directory, to try things out on."""
+    from orchestrator.core.errors import Refused
+    from orchestrator.features.samples import SAMPLE_TICKERS, SURVIVORSHIP_NOTE, write_samples
+
+    directory = settings().features_folder
+    try:
+        written = write_samples(directory, tickers or SAMPLE_TICKERS)
+    except Refused as error:
+        raise fail("\n".join(reason.message for reason in error.reasons)) from None
+    bars = ", ".join(f"{ticker} {count}" for ticker, count in written.items())
+    console.print(f"bars written to {directory}: {bars}", highlight=False, soft_wrap=True)
+    console.print(SURVIVORSHIP_NOTE, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def schemas(
     directory: Annotated[Path, typer.Argument(help="Where to write.")] = Path("schemas/generated"),
 ) -> None:
@@ -207,11 +225,11 @@ def worker() -> None:
 @app.command(hidden=True)
 def api() -> None:
     """The API process; `up` starts it."""
-    from streams.service import serve_api
+    from streams.api import serve_api
 
     chosen = settings()
     logs.set_up(chosen.log_format, chosen.log_level, program="api")
-    serve_api(chosen, RunFolder(chosen.data_dir))
+    asyncio.run(serve_api(chosen, RunFolder(chosen.data_dir)))
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:
@@ -249,8 +267,12 @@ def instant(text: str) -> datetime:
 @contextmanager
 def broker_troubles() -> Iterator[None]:
     """Say in one line that the broker does not answer; Ctrl-C is an ordinary end."""
+    from streams.kafka import KafkaUnreachable
+
     try:
         yield
+    except KafkaUnreachable as error:
+        raise fail(str(error)) from None
     except KafkaException as error:
         raise fail(f"Kafka does not answer: {error.args[0]}") from None
     except KeyboardInterrupt:

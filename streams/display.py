@@ -31,7 +31,7 @@ class Activity:
 
     def say(self, sentence: str) -> None:
         """A line of its own, above the bar."""
-        self._console.print(f"  {sentence}", highlight=False, markup=False)
+        self._console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
 
 
 class Display:
@@ -59,4 +59,4 @@ class Display:
 
     def say(self, sentence: str) -> None:
         """One line."""
-        self.console.print(sentence, highlight=False, markup=False)
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)

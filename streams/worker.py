@@ -115,7 +115,9 @@ class Worker:
         """Build and start everything, each after what it needs; the stack stops it in the reverse order."""
         settings, folder = self._settings, self._folder
         config = kafka.client_config(settings, folder)
-        await asyncio.to_thread(kafka.ensure_topics, config)
+        topics = await asyncio.to_thread(kafka.ensure_topics, config)
+        for difference in topics.differences:
+            log.warning("topic_differs", difference=str(difference))
         database = Database.open(settings.store_url)
         stack.push_async_callback(database.close)
         await database.upgrade()

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 
 from schemas.base import Message, format_instant
 from schemas.envelope import decode
-from schemas.json_schema import json_schemas, message_file
+from schemas.json_schema import json_schemas, message_file, topic_file
 from schemas.search import SearchRequest
 from schemas.ticks import FeatureTick
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, Topic
 
 Document = dict[str, Any]
 M = TypeVar("M", bound=Message)
 MESSAGES: tuple[type[Message], ...] = tuple(dict.fromkeys(model for topic in TOPICS for model in topic.models))
 """Every message model of the contract."""
+DOCUMENTS = json_schemas()
+"""Every exported schema by file name."""
 
 
 def search_requests() -> st.SearchStrategy[SearchRequest]:
@@ -33,7 +35,13 @@ def feature_ticks() -> st.SearchStrategy[FeatureTick]:
 @cache
 def messages(model: type[M]) -> st.SearchStrategy[M]:
     """Messages of one model."""
-    return encoded(json_schemas()[message_file(model)]).map(lambda value: decode(model, value))
+    return encoded(DOCUMENTS[message_file(model)]).map(lambda value: decode(model, value))
+
+
+@cache
+def records(topic: Topic) -> st.SearchStrategy[bytes]:
+    """Good values of a topic's records."""
+    return encoded(DOCUMENTS[topic_file(topic)])
 
 
 def encoded(document: Document) -> st.SearchStrategy[bytes]:

@@ -5,8 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-import ray
+from typing import Protocol
 
 from orchestrator.algorithms.base import trainer
 from orchestrator.core.arrays import Floats
@@ -15,11 +14,11 @@ from orchestrator.core.errors import Refused
 from orchestrator.core.lifecycle import State
 from orchestrator.core.survivors import Selection
 from orchestrator.features.parquet import ParquetFeatures
-from orchestrator.search import tuner
 from orchestrator.search.appraisal import Appraisal, appraise, refit
-from orchestrator.search.evaluation import reasons_of
+from orchestrator.search.evaluation import Ground, Rules, reasons_of
 from orchestrator.search.judgement import deflated, luck_of
-from orchestrator.search.plan import PlannedTrial, blocks_of
+from orchestrator.search.outcomes import Outcome
+from orchestrator.search.plan import PlannedTrial
 from orchestrator.search.recorder import Progress, Recorder, Subject
 from orchestrator.search.selection import Wish, best_of, metric_of, survivors_of, told, wishes_of
 from orchestrator.search.settings import DriverSettings
@@ -40,12 +39,28 @@ DRIVEN = (State.WAITING, State.RUNNING, State.SEARCHED, State.SELECTED)
 UNFINISHED = (TrialStatus.CREATED, TrialStatus.RUNNING)
 
 
+class Search(Protocol):
+    """Whoever evaluates trials."""
+
+    def __call__(
+        self,
+        experiment: str,
+        trials: Sequence[PlannedTrial],
+        grounds: Mapping[str, Ground],
+        rules: Rules,
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        """Tell of each trial `Started`, then `Scored` or `Failed`; what `tell` raises ends the search."""
+        ...
+
+
 @dataclass(frozen=True)
 class Course:
     """Leads one experiment on. Begun again after a crash, it goes on from the last step that was committed."""
 
     experiment: str
     settings: DriverSettings
+    search: Search
     assembler: Assembler
     database: Database
     clock: Callable[[], datetime]
@@ -157,17 +172,7 @@ class Course:
         recorder = Recorder(self.database, subject, progress, self.clock)
         writing = asyncio.create_task(recorder.write())
         try:
-            resources = _resources(self.settings)
-            await asyncio.to_thread(
-                tuner.search,
-                found.id,
-                blocks_of(todo, slots=resources.slots),
-                study.grounds,
-                study.rules,
-                resources,
-                self.settings.tune_dir,
-                recorder.tell,
-            )
+            await asyncio.to_thread(self.search, found.id, todo, study.grounds, study.rules, recorder.tell)
         finally:
             # What was told is written even where the search broke off; where writing failed, this says why.
             recorder.end()
@@ -238,15 +243,3 @@ def _changed(planned: Sequence[PlannedTrial], known: Sequence[Trial]) -> tuple[R
         "trials cannot be compared with new ones; send the request again under another name"
     )
     return (Reason(code="changed_since_start", message=message),)
-
-
-def _resources(settings: DriverSettings) -> tuner.Resources:
-    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    slots = tuner.slots_of(
-        cluster.get("CPU", 0.0),
-        cluster.get("GPU", 0.0),
-        settings.cpus_per_trial,
-        settings.gpus_per_trial,
-        settings.max_concurrent_trials,
-    )
-    return tuner.Resources(settings.cpus_per_trial, settings.gpus_per_trial, slots)

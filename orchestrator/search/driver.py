@@ -38,3 +38,8 @@ class ExperimentDriver:
         finally:
             await database.close()
             ray.actor.exit_actor()  # type: ignore[no-untyped-call]
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)

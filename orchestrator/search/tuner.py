@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,7 +11,8 @@ from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.search.evaluation import MESSAGE_LENGTH, Ground, Rules
 from orchestrator.search.outcomes import Failed, Outcome, Started
-from orchestrator.search.plan import Block
+from orchestrator.search.plan import Block, PlannedTrial, blocks_of
+from orchestrator.search.settings import DriverSettings
 from orchestrator.search.trainable import OUTCOMES, BlockTrainable, Work
 from schemas.base import Reason
 
@@ -22,15 +22,6 @@ TUNE_ENVIRONMENT = {
     # Results live in the database; Tune's own snapshots restore nothing here.
     "TUNE_GLOBAL_CHECKPOINT_S": "60",
 }
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one block takes while it is evaluated, and how many are at the same time."""
-
-    cpus: float
-    gpus: float
-    slots: int
 
 
 class _Telling(tune.Callback):
@@ -80,70 +71,82 @@ def slots_of(available_cpus: float, available_gpus: float, cpus: float, gpus: fl
     return max(1, int(min(fits)))
 
 
-def search(
-    experiment: str,
-    blocks: Sequence[Block],
-    grounds: Mapping[str, Ground],
-    rules: Rules,
-    resources: Resources,
-    storage: Path,
-    tell: Callable[[Outcome], None],
-) -> None:
-    """Evaluate the blocks; every trial is told `Started`, then `Scored` or `Failed`.
+@dataclass(frozen=True)
+class TuneSearch:
+    """Evaluates trials with Ray Tune, in the Ray session that this process is connected to."""
 
-    A block whose worker dies is evaluated again, each trial in a block of its own, so that only the guilty one fails.
+    settings: DriverSettings
 
-    Args:
-        experiment: its name, which Tune's trainables and files go by.
-        blocks: numbered from 0, in order.
-        grounds: by ticker; put into Ray's object store once.
-        rules: of all trials.
-        resources: of each block.
-        storage: folder of Tune's own files.
-        tell: takes outcomes, in the calling thread; what it raises ends the search.
-    """
-    os.environ.update(TUNE_ENVIRONMENT)
-    references = {ticker: ray.put(ground) for ticker, ground in grounds.items()}
-    died = _tune(experiment, Work(rules, tuple(blocks), references), resources, storage, tell)
-    suspects = [(trial, block.ticker) for block in blocks if block.number in died for trial in block.trials]
-    if not suspects:
-        return
-    singles = tuple(Block(number, ticker, (trial,)) for number, (trial, ticker) in enumerate(suspects))
-    died = _tune(f"{experiment}.again", Work(rules, singles, references), resources, storage, tell)
-    for number, error in died.items():
-        (trial,) = singles[number].trials
-        message = f"the worker that trained it died: {_last_line(error)}"
-        tell(Failed(trial.trial, (Reason(code="worker_died", message=message),), 0.0))
+    def __call__(
+        self,
+        experiment: str,
+        trials: Sequence[PlannedTrial],
+        grounds: Mapping[str, Ground],
+        rules: Rules,
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        """Evaluate the trials; each is told `Started`, then `Scored` or `Failed`.
+
+        A block whose worker dies is evaluated again, each trial in a block of its own, so that only the guilty one
+        fails.
+
+        Args:
+            experiment: its name, which Tune's trainables and files go by.
+            trials: a ticker's next to each other.
+            grounds: by ticker; put into Ray's object store once.
+            rules: of all trials.
+            tell: takes outcomes, in the calling thread; what it raises ends the search.
+        """
+        os.environ.update(TUNE_ENVIRONMENT)
+        references = {ticker: ray.put(ground) for ticker, ground in grounds.items()}
+        blocks = blocks_of(trials, slots=self._slots())
+        died = self._tune(experiment, Work(rules, blocks, references), tell)
+        suspects = [trial for number in sorted(died) for trial in blocks[number].trials]
+        if not suspects:
+            return
+        singles = blocks_of(suspects, slots=self._slots(), largest=1)
+        died = self._tune(f"{experiment}.again", Work(rules, singles, references), tell)
+        for number, error in died.items():
+            (trial,) = singles[number].trials
+            message = f"the worker that trained it was lost: {_in_short(error)}"
+            tell(Failed(trial.trial, (Reason(code="worker_lost", message=message),), 0.0))
+
+    def _tune(self, name: str, work: Work, tell: Callable[[Outcome], None]) -> dict[int, str]:
+        """The numbers of the blocks whose workers died, and Tune's text of each error."""
+        telling = _Telling(work.blocks, tell)
+        # Two Tuners in one Ray session mix up trainables of the same name.
+        trainable = f"trial-{name}"
+        needs = {"cpu": self.settings.cpus_per_trial, "gpu": self.settings.gpus_per_trial}
+        tune.register_trainable(trainable, tune.with_resources(BlockTrainable, needs))
+        tune.Tuner(
+            trainable,
+            param_space={"block": tune.grid_search(list(range(len(work.blocks)))), "work": ray.put(work)},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                max_concurrent_trials=self._slots(),
+                scheduler=_Patient(),  # type: ignore[no-untyped-call]
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(self.settings.tune_dir),
+                callbacks=[telling],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        ).fit()
+        return telling.died
+
+    def _slots(self) -> int:
+        cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return slots_of(
+            cluster.get("CPU", 0.0),
+            cluster.get("GPU", 0.0),
+            self.settings.cpus_per_trial,
+            self.settings.gpus_per_trial,
+            self.settings.max_concurrent_trials,
+        )
 
 
-def _tune(
-    name: str, work: Work, resources: Resources, storage: Path, tell: Callable[[Outcome], None]
-) -> dict[int, str]:
-    """The numbers of the blocks whose workers died, and Tune's text of each error."""
-    telling = _Telling(work.blocks, tell)
-    # Two Tuners in one Ray session mix up trainables of the same name.
-    trainable = f"trial-{name}"
-    needs = {"cpu": resources.cpus, "gpu": resources.gpus}
-    tune.register_trainable(trainable, tune.with_resources(BlockTrainable, needs))
-    tune.Tuner(
-        trainable,
-        param_space={"block": tune.grid_search(list(range(len(work.blocks)))), "work": ray.put(work)},
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            max_concurrent_trials=resources.slots,
-            scheduler=_Patient(),  # type: ignore[no-untyped-call]
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=name,
-            storage_path=str(storage),
-            callbacks=[telling],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            verbose=0,
-        ),
-    ).fit()
-    return telling.died
-
-
-def _last_line(error: str) -> str:
+def _in_short(error: str) -> str:
     return error.strip().rsplit("\n", 1)[-1][:MESSAGE_LENGTH]

@@ -117,9 +117,7 @@ async def admit(
         if holder := await tx.scalar(select(experiments.c.id).where(same_work).with_for_update()):
             return await _attach(arrival, request, holder)
         if request.name is not None and (owner := await _owner(tx, request.name)):
-            if owner.search_key == search_key and owner.state not in (State.FAILED, State.CANCELLED):
-                return await _attach(arrival, request, owner.id)
-            return await _refuse_name(arrival, request.name, owner.id)
+            return await _refuse_name(arrival, request.name, owner)
         # The one in the way has ended meanwhile, or a generated id was taken: the next attempt may succeed.
     raise RuntimeError(f"request {request.request_id} was overtaken {_ATTEMPTS} times: deliver it again")
 
@@ -238,7 +236,6 @@ async def _refuse_name(arrival: _Arrival, name: str, owner: str) -> NameTaken:
     return NameTaken(owner, (reason,))
 
 
-async def _owner(tx: AsyncSession, name: str) -> Any:
-    """Id, search key and state of the experiment that goes by this name, or None."""
-    found = select(experiments.c.id, experiments.c.search_key, experiments.c.state).join(names)
-    return (await tx.execute(found.where(names.c.name == name).with_for_update(of=experiments))).one_or_none()
+async def _owner(tx: AsyncSession, name: str) -> str | None:
+    """The experiment that goes by this name."""
+    return await tx.scalar(select(names.c.experiment).where(names.c.name == name))

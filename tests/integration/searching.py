@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,8 @@ from unittest import mock
 
 import ray
 
+from orchestrator.core.canonical import lineage_key
+from orchestrator.core.dataset import Terms
 from orchestrator.core.lifecycle import State
 from orchestrator.search.launching import Launcher
 from orchestrator.store import ensembles, experiments, ledger, requests, trials
@@ -26,7 +28,7 @@ from schemas.search import SearchRequest
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from tests.contracts.store.makers import digest, events
-from tests.unit.search.studies import driver_settings, study
+from tests.unit.search.studies import driver_settings
 
 PATIENCE = 120.0
 DRIVEN = (State.WAITING, State.RUNNING, State.SEARCHED)
@@ -87,7 +89,7 @@ async def admitted(db: Database, request: SearchRequest, number: int) -> str:
     return admission.experiment
 
 
-async def ended(db: Database, experiment: str, lineage: str) -> Ended:
+async def ended(db: Database, experiment: str) -> Ended:
     """Wait until nothing drives the experiment on, and read what it has left."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -96,6 +98,7 @@ async def ended(db: Database, experiment: str, lineage: str) -> Ended:
             if found.state not in DRIVEN and (found.state is not State.SELECTED or found.verdict is not None):
                 break
             await asyncio.sleep(0.1)
+    lineage = lineage_key(found.request.tickers, timeframe=found.request.timeframe, terms=Terms())
     async with db.snapshot() as tx:
         known = await trials.of_experiment(tx, experiment)
         return Ended(
@@ -109,25 +112,43 @@ async def ended(db: Database, experiment: str, lineage: str) -> Ended:
         )
 
 
-async def lead(directory: Path, asked: Mapping[str, SearchRequest], **settings: Any) -> dict[str, Ended]:
-    """Launch every request at once, each under its name, and wait for all of them."""
+async def lead(
+    directory: Path,
+    asked: Mapping[str, SearchRequest],
+    *,
+    begun: Callable[[Database], Awaitable[None]] | None = None,
+    **settings: Any,
+) -> dict[str, Ended]:
+    """Launch every request at once, each under its name, and wait for all of them.
+
+    `begun` does what another driver has done before.
+    """
     told = driver_settings(directory, **settings)
     launcher = Launcher(told, EnsembleAssembler(Artifacts(directory / "artifacts")))
     db = Database.open(told.database_url)
     await db.upgrade()
     try:
         named = {name: request.model_copy(update={"name": name}) for name, request in asked.items()}
-        lineages = {name: study(directory, request, **settings).lineage for name, request in named.items()}
         for number, request in enumerate(named.values()):
             await admitted(db, request, number)
+        if begun is not None:
+            await begun(db)
         for name in named:
             assert await launcher.launch(name)
         for name in named:
             assert not await launcher.launch(name)
-        found = {name: await ended(db, name, lineages[name]) for name in named}
-        async with asyncio.timeout(PATIENCE):
-            while any([await launcher.alive(name) for name in named]):
-                await asyncio.sleep(0.1)
+        found = {name: await ended(db, name) for name in named}
+        for name in named:
+            await _left(launcher, name)
     finally:
         await db.close()
     return found
+
+
+async def _left(launcher: Launcher, experiment: str) -> None:
+    """Wait until the experiment's driver is gone."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if not await launcher.alive(experiment):
+                return
+            await asyncio.sleep(0.1)

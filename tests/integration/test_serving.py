@@ -26,7 +26,7 @@ from tests.unit.serving.drafts import NAMES, candidate, draft
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 BATCH = FeatureBatch(
     "1d", ("AAPL", "TSLA", "AAPL"), NAMES, np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]])
 )

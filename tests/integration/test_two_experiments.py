@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.integration.searching import Ended, lead, ray_session
-from tests.unit.search.studies import TRAINER, search_request, study
+from tests.unit.search.studies import TRAINER, search_request, study, write_market
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +23,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def both(directory: Path) -> Iterator[dict[str, Ended]]:
+    for ticker in (ticker for tickers in TICKERS.values() for ticker in tickers):
+        write_market(directory / "features", ticker)
     with ray_session():
         yield asyncio.run(lead(directory, REQUESTS))
 

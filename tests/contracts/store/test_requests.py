@@ -124,9 +124,9 @@ async def test_an_alias_of_other_work_is_refused_to_identical_work_too(db: Datab
     assert refused.experiment == "two"
 
 
-async def test_finished_work_of_the_same_name_is_known(db: Database) -> None:
+async def test_the_name_of_finished_work_stays_taken_since_nobody_would_act_on_a_deploy_clause(db: Database) -> None:
     await founded(db, 1, State.SELECTED, name="mine")
-    assert await admit(db, search("again", name="mine"), digest(1)) == Duplicate("mine")
+    assert isinstance(await admit(db, search("again", name="mine"), digest(1)), NameTaken)
 
 
 async def test_the_name_of_failed_work_stays_taken(db: Database) -> None:
