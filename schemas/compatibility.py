@@ -51,7 +51,7 @@ class _Comparison:
         """What of `narrow` does not fit `wide`. A pair that is being compared already (recursion) is taken to fit."""
         narrow, wide = _as_object(narrow), _as_object(wide)
         pair = (json.dumps(narrow), json.dumps(wide))
-        if not wide.keys() - _ANNOTATIONS or pair in self._under_way:
+        if not wide.keys() - _ANNOTATIONS or _values(narrow) == set() or pair in self._under_way:
             return []
         self._under_way.append(pair)
         try:
@@ -127,7 +127,7 @@ class _Comparison:
         for name in sorted(old.get("properties", {}).keys() - new.get("properties", {}).keys()):
             yield f"{path}/{name}: is removed"
         for name in sorted(set(wide.get("required", ())) - set(narrow.get("required", ()))):
-            if name in mine or self._reads:
+            if self._reads or name in mine or name not in theirs:
                 yield self._say(f"{path}/{name}", "is required now", "may be absent now")
         others, accepted = narrow.get("additionalProperties", True), wide.get("additionalProperties", True)
         if accepted is False and others is not False:
@@ -237,7 +237,7 @@ def _upper(schema: JsonObject) -> tuple[float, bool]:
 
 
 def _means_something_else(name: str, old: JsonObject, new: JsonObject) -> bool:
-    before, after = old["properties"][name], new["properties"][name]
+    before, after = _as_object(old["properties"][name]), _as_object(new["properties"][name])
     if "default" not in before or name in new.get("required", ()):
         return False
     return "default" not in after or before["default"] != after["default"]

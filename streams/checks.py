@@ -1,7 +1,7 @@
 """What readiness depends on, one check each: answers None, or why not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +10,11 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.api.app import Check
 from orchestrator.store.database import Database
 from orchestrator.store.errors import UnusableDatabase
 from streams.run_folder import RunFolder
 
-Check = Callable[[], Awaitable[str | None]]
 _SECONDS = 3.0
 
 

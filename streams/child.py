@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ Report = Callable[[str, str], None]
 """Told a child's name and a sentence about it."""
 
 STRAGGLER_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
 
 
 class CannotStart(Exception):
@@ -119,9 +121,10 @@ class Spawned:
             family = self._family()
             self.kill()
             self._popen.wait()
-        _, left = psutil.wait_procs(family, timeout=STRAGGLER_SECONDS)
-        _kill(left)
+        _await_end(family)
+        _kill(family)
         self._kill_session()
+        _await_end(family)
         return in_time
 
     def _kill_session(self) -> None:
@@ -134,6 +137,20 @@ class Spawned:
             return psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended, and whose parent has not looked yet, does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _await_end(processes: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + STRAGGLER_SECONDS
+    while any(map(alive, processes)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _kill(processes: list[psutil.Process]) -> None:

@@ -267,12 +267,8 @@ def instant(text: str) -> datetime:
 @contextmanager
 def broker_troubles() -> Iterator[None]:
     """Say in one line that the broker does not answer; Ctrl-C is an ordinary end."""
-    from streams.kafka import KafkaUnreachable
-
     try:
         yield
-    except KafkaUnreachable as error:
-        raise fail(str(error)) from None
     except KafkaException as error:
         raise fail(f"Kafka does not answer: {error.args[0]}") from None
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from streams.child import Facts
+from streams.child import Facts, alive
 from streams.locks import Locked, locked
 from streams.progress import Progress
 
@@ -66,7 +66,7 @@ class Record:
         """Whether that process still runs."""
         try:
             process = psutil.Process(self.pid)
-            return process.create_time() == self.born and process.status() != psutil.STATUS_ZOMBIE
+            return process.create_time() == self.born and alive(process)
         except psutil.NoSuchProcess:
             return False
 

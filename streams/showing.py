@@ -15,7 +15,6 @@ from schemas.topics import Topic
 from streams import kafka
 from streams.following import figure
 from streams.reader import TopicReader
-from streams.source import group_of
 from streams.vitals import CONSUMED
 
 STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
@@ -89,13 +88,14 @@ def topic_table(config: dict[str, Any], topics: Sequence[Topic]) -> Table:
     """The contract's topics as they are, and how many records were ever produced to each.
 
     Raises:
-        KafkaUnreachable: the broker does not answer.
+        KafkaException: the broker does not answer.
     """
+    positions = kafka.positions(config, {topic.name: CONSUMED.get(topic.name) for topic in topics})
     table = Table("topic", "key", "partitions", "produced", "lag", "kept", "de-duplicated by")
     for topic in topics:
-        found = kafka.lag(config, group_of(topic), [topic.name])
+        found = [each for each in positions if each.topic == topic.name]
         kept = "newest of a key" if topic.cleanup == "compact" else f"{topic.retention_days} days"
-        lag = f"{sum(each.records for each in found):,}" if topic.name in CONSUMED and found else ""
+        lag = f"{sum(each.lag for each in found):,}" if topic.name in CONSUMED and found else ""
         produced = f"{sum(each.end for each in found):,}" if found else "not there"
         table.add_row(topic.name, topic.key, str(len(found)), produced, lag, kept, topic.deduplicated_by)
     return table

@@ -115,9 +115,7 @@ class Worker:
         """Build and start everything, each after what it needs; the stack stops it in the reverse order."""
         settings, folder = self._settings, self._folder
         config = kafka.client_config(settings, folder)
-        topics = await asyncio.to_thread(kafka.ensure_topics, config)
-        for difference in topics.differences:
-            log.warning("topic_differs", difference=str(difference))
+        await asyncio.to_thread(kafka.ensure_topics, config)
         database = Database.open(settings.store_url)
         stack.push_async_callback(database.close)
         await database.upgrade()

@@ -117,7 +117,7 @@ def _texts(schema: Document) -> st.SearchStrategy[str]:
     if "pattern" in schema:
         found = st.from_regex(schema["pattern"].replace("$", r"\Z"), fullmatch=True)
         return found.filter(lambda text: len(text) <= longest and _is_unicode(text))
-    return st.text(max_size=longest)
+    return st.text(min_size=schema.get("minLength", 0), max_size=longest)
 
 
 def _is_unicode(text: str) -> bool:

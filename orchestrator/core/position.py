@@ -53,11 +53,12 @@ def positions(
 def without_edge(scores: Floats, expected: Floats, *, threshold: float, cost: float) -> Floats:
     """The scores, drawn in to +-`threshold` where the expected return does not pay for going in and out again.
 
-    No position is entered there, and one that is held may be kept. `scores` and `expected` are (n,), `cost` is of a
-    change of position by one unit, as a fraction.
+    No position is entered there, and one that is held may be kept. What is expected must pay in the score's direction:
+    a score may be negative because the expected return is small, not because it is negative. `scores` and `expected`
+    are (n,), `cost` is of a change of position by one unit, as a fraction.
     """
     drawn_in = np.clip(scores, -threshold, threshold)
-    return np.where(np.abs(expected) < 2 * cost, drawn_in, scores)
+    return np.where(np.sign(scores) * expected < 2 * cost, drawn_in, scores)
 
 
 def _latest(events: Flags) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

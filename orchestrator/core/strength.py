@@ -6,7 +6,9 @@ from orchestrator.core.arrays import Floats
 
 
 def signed_rank(predicted: Floats, reference: Floats) -> Floats:
-    """Strength in [-1, 1]: the sign of each prediction, times the share of `reference` not above its magnitude.
+    """Strength in [-1, 1]: the sign of each prediction, times the share of `reference` below its magnitude.
+
+    Ties count half, as in `calibrated`, so that the strengths of a single model lead to the scores of its predictions.
 
     Args:
         predicted: any shape; NaN stays NaN.
@@ -16,7 +18,9 @@ def signed_rank(predicted: Floats, reference: Floats) -> Floats:
         ValueError: `reference` is empty or not ascending.
     """
     _ascending(reference)
-    share = np.searchsorted(reference, np.abs(predicted), side="right") / len(reference)
+    magnitude = np.abs(predicted)
+    ranks = np.searchsorted(reference, magnitude, side="left") + np.searchsorted(reference, magnitude, side="right")
+    share = ranks / (2 * len(reference))
     return np.where(np.isnan(predicted), np.nan, np.sign(predicted) * share)
 
 

@@ -28,10 +28,12 @@ class ExperimentDriver:
         self._conducting = True
         # Ray Tune takes seconds to import, and whoever launches drivers has no use for it.
         from orchestrator.search.course import Course
+        from orchestrator.search.tuner import TuneSearch
 
         database = Database.open(self._settings.database_url)
+        search = TuneSearch(self._settings)
         try:
-            await Course(self._experiment, self._settings, self._assembler, database, lambda: datetime.now(UTC)).lead()
+            await Course(self._experiment, self._settings, search, self._assembler, database, utc_now).lead()
         except Exception:
             # Not even the failure could be written: whoever launches finds the experiment as it is, and tries again.
             log.exception("experiment %s broke off", self._experiment)

@@ -41,9 +41,9 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Known:
-    """The request id was settled before, and nothing was written; no experiment if it was rejected."""
+    """The request id founded this experiment, or attached to it, before; nothing was written."""
 
-    experiment: str | None
+    experiment: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,8 @@ async def deploy_clauses(tx: AsyncSession, experiment: str) -> dict[str, Deploy]
 async def _claim(
     tx: AsyncSession, request_id: str, raw: bytes, now: datetime, traceparent: str | None
 ) -> _Arrival | None:
+    """Claim the id; None: it is settled. One that was rejected is free: its mended message, or a letter sent again, is
+    judged anew."""
     row = {
         "request_id": request_id,
         "outcome": RequestOutcome.RECEIVED,
@@ -157,11 +159,19 @@ async def _claim(
         "traceparent": traceparent,
         "received_at": now,
     }
-    return _Arrival(tx, request_id, now, traceparent) if await insert_new(tx, requests, [row]) else None
+    arrival = _Arrival(tx, request_id, now, traceparent)
+    if await insert_new(tx, requests, [row]):
+        return arrival
+    rejected = (requests.c.request_id == request_id) & (requests.c.outcome == RequestOutcome.REJECTED)
+    taken_over = await tx.execute(update(requests).where(rejected).values(row).returning(requests.c.request_id))
+    return arrival if taken_over.one_or_none() is not None else None
 
 
 async def _known(tx: AsyncSession, request_id: str) -> Known:
-    return Known(await tx.scalar(select(requests.c.experiment).where(requests.c.request_id == request_id)))
+    experiment: str = (
+        await tx.execute(select(requests.c.experiment).where(requests.c.request_id == request_id))
+    ).scalar_one()
+    return Known(experiment)
 
 
 def _ids(request: SearchRequest, raw: bytes, now: datetime) -> list[str]:
@@ -217,8 +227,8 @@ async def _attach(arrival: _Arrival, request: SearchRequest, experiment: str) ->
         arrival.tx, names, [{"name": request.name, "experiment": experiment}]
     ):
         owner = await _owner(arrival.tx, request.name)
-        if owner is not None and owner.id != experiment:
-            return await _refuse_name(arrival, request.name, owner.id)
+        if owner is not None and owner != experiment:
+            return await _refuse_name(arrival, request.name, owner)
     event = ExperimentDuplicate(
         experiment=experiment, request_id=request.request_id, sequence=0, emitted_at=arrival.now
     )

@@ -40,8 +40,8 @@ def closing_table(
         return
     yield (
         f"The search scored {story.scored} trials. Its ensemble's Sharpe ratio is {figure(verdict.sharpe_ratio)} "
-        f"out of fold over {verdict.sessions} sessions; the probability that this is more than the luck of {verdict.trials} "
-        f"trials (the deflated Sharpe ratio) is {figure(verdict.deflated_sharpe)}."
+        f"out of fold over {verdict.sessions} sessions; the probability that this is more than the luck of "
+        f"{verdict.trials} trials (the deflated Sharpe ratio) is {figure(verdict.deflated_sharpe)}."
     )
     if verdict.passed:
         yield f"The gate, which asks for {verdict.required:.2f}, would have let it through."

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schemas
@@ -58,8 +58,8 @@ BASE: Document = {
 def edited(path: str, value: Any) -> Document:
     """BASE with the value at a path replaced; None removes it."""
     document = copy.deepcopy(BASE)
-    *parents, last = path.split(".")
-    found = document
+    *parents, last = (int(step) if step.isdigit() else step for step in path.split("."))
+    found: Any = document
     for step in parents:
         found = found[step]
     if value is None:
@@ -72,19 +72,16 @@ def edited(path: str, value: Any) -> Document:
 NARROWED = {
     "id is shorter": ("properties.id.maxLength", 7),
     "id is longer": ("properties.id.minLength", 2),
-    "id has another pattern": ("properties.id.pattern", "^[a-y]*$"),
     "size starts higher": ("properties.size.minimum", 2),
     "size ends lower": ("properties.size.maximum", 8),
     "rate starts higher": ("properties.rate.exclusiveMinimum", 0.1),
     "rate is whole": ("properties.rate.type", "integer"),
-    "rate is a text": ("properties.rate", {"type": "string"}),
     "side has a value less": ("properties.side.enum", ["buy"]),
     "side is one value": ("properties.side", {"const": "buy"}),
     "note cannot be null": ("properties.note.anyOf", [{"type": "string", "maxLength": 9}]),
     "note is shorter": ("properties.note.anyOf", [{"type": "string", "maxLength": 8}, {"type": "null"}]),
     "tags are more": ("properties.tags.minItems", 2),
     "tags are fewer": ("properties.tags.maxItems", 2),
-    "tags are numbers": ("properties.tags.items", {"type": "number"}),
     "names are shorter": ("properties.by_name.propertyNames.maxLength", 3),
     "named values are whole": ("properties.by_name.additionalProperties", {"type": "integer"}),
     "named values are fewer": ("properties.by_name.maxProperties", 3),
@@ -92,34 +89,31 @@ NARROWED = {
     "part is closed": ("$defs.Part.additionalProperties", False),
     "part y is required": ("$defs.Part.required", ["x", "y"]),
     "tree is no longer a tree": ("$defs.Tree.anyOf", [{"type": "integer"}]),
-    "tree has other leaves": ("$defs.Tree.anyOf.0", {"type": "string"}),
     "rate is required": ("required", ["id", "rate"]),
     "nothing may be said of time": ("properties.time", False),
+}
+
+
+CHANGED = {
+    "id has another pattern": ("properties.id.pattern", "^[a-y]*$"),
+    "time has another format": ("properties.time.format", "date"),
+    "rate is a text": ("properties.rate", {"type": "string"}),
+    "tags are numbers": ("properties.tags.items", {"type": "number"}),
+    "tree has other leaves": ("$defs.Tree.anyOf.0", {"type": "string"}),
     "what cannot be compared is stricter": ("properties.rate.not", {"const": 0.5}),
 }
 
 
-def narrowed(name: str) -> Document:
-    path, value = NARROWED[name]
-    if isinstance(value, dict | list) or value is False or "." not in path:
-        return edited(path, value)
-    return edited(path, value)
+@pytest.mark.parametrize(("path", "value"), [*NARROWED.values(), *CHANGED.values()], ids=[*NARROWED, *CHANGED])
+def test_to_read_less_or_write_more_than_before_is_a_breaking_change(path: str, value: Any) -> None:
+    assert breaking_changes(BASE, edited(path, value), "reads")
+    assert breaking_changes(edited(path, value), BASE, "writes")
 
 
-@pytest.mark.parametrize("name", NARROWED)
-def test_reading_less_than_before_is_a_breaking_change(name: str) -> None:
-    assert breaking_changes(BASE, narrowed(name), "reads")
-
-
-@pytest.mark.parametrize("name", NARROWED)
-def test_writing_more_than_before_is_a_breaking_change(name: str) -> None:
-    assert breaking_changes(narrowed(name), BASE, "writes")
-
-
-@pytest.mark.parametrize("name", set(NARROWED) - {"what cannot be compared is stricter"})
-def test_reading_more_than_before_and_writing_less_is_not_a_breaking_change(name: str) -> None:
-    assert not breaking_changes(narrowed(name), BASE, "reads")
-    assert not breaking_changes(BASE, narrowed(name), "writes")
+@pytest.mark.parametrize(("path", "value"), NARROWED.values(), ids=NARROWED)
+def test_to_read_more_or_write_less_than_before_is_not_a_breaking_change(path: str, value: Any) -> None:
+    assert not breaking_changes(edited(path, value), BASE, "reads")
+    assert not breaking_changes(BASE, edited(path, value), "writes")
 
 
 @pytest.mark.parametrize("direction", ["reads", "writes"])
@@ -234,8 +228,8 @@ def edits(draw: st.DrawFn, schema: Document) -> Document:
 @given(draw=st.data(), old=any_schema)
 def test_where_nothing_breaks_the_reader_takes_every_old_message(draw: st.DataObject, old: Document) -> None:
     new = draw.draw(edits(old) | any_schema)
-    assume(not breaking_changes(old, new, "reads"))
-    assert jsonschema_rs.is_valid(new, draw.draw(values(old)))
+    if not breaking_changes(old, new, "reads"):
+        assert jsonschema_rs.is_valid(new, draw.draw(values(old)))
 
 
 @settings(max_examples=400, deadline=None)
@@ -244,8 +238,8 @@ def test_where_nothing_breaks_every_new_message_is_what_readers_were_promised(
     draw: st.DataObject, old: Document
 ) -> None:
     new = draw.draw(edits(old) | any_schema)
-    assume(not breaking_changes(old, new, "writes"))
-    assert jsonschema_rs.is_valid(old, draw.draw(values(new)))
+    if not breaking_changes(old, new, "writes"):
+        assert jsonschema_rs.is_valid(old, draw.draw(values(new)))
 
 
 @settings(max_examples=200, deadline=None)

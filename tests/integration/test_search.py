@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from orchestrator.core.scoring import evaluate_history
 from orchestrator.store import experiments, trials
 from orchestrator.store.database import Database
 from orchestrator.store.tables import TrialStatus
-from schemas.search import Deploy, SearchRequest
-from tests.integration.searching import Ended, admitted, lead, ray_session
-from tests.unit.search.studies import GRID, TRAINER, search_request, study, write_market
+from schemas.search import Deploy
+from tests.integration.searching import Ended, lead, ray_session
+from tests.unit.search.studies import TRAINER, search_request, study, write_market
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +47,7 @@ REQUESTS = {
     "deadly": search_request(
         algorithm="deadly", param_grid={"alpha": (0.01, DEADLY), "l1_ratio": (0.5, 0.9)}, request_id="deadly"
     ),
-    "hopeless": search_request(
-        param_grid={"alpha": (90.0, 95.0), "l1_ratio": (1.0,)}, deploy=Deploy(auto=True), request_id="hopeless"
-    ),
-    "blind": search_request(("ZZZ",)),
+    "resumed": search_request(request_id="resumed"),
 }
 
 
@@ -63,6 +61,25 @@ def install(plugin: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(plugin)}
 
 
+async def half_done(db: Database, directory: Path) -> None:
+    """What a driver leaves behind that dies while its second trial is under way."""
+    work = study(directory, REQUESTS["resumed"])
+    now = datetime.now(UTC)
+    rows = [
+        trials.PlannedTrial(
+            trial.trial, (trial.ticker,), dict(trial.configuration), trial.fingerprint, work.data_hash[trial.ticker]
+        )
+        for trial in work.trials
+    ]
+    history = trials.History(np.zeros(300), np.zeros(250))
+    async with db.transaction() as tx:
+        await experiments.advance(tx, "resumed", State.RUNNING, None, now)
+        await trials.plan(tx, "resumed", rows, now)
+        await trials.start(tx, "resumed", ["t00001", "t00002"], now)
+        kept = trials.Completed("t00001", {"sharpe_ratio": -99.0}, True, 0.5, history)
+        await trials.finish(tx, "resumed", [kept], now)
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("search")
@@ -70,5 +87,74 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(directory: Path) -> Iterator[dict[str, Ended]]:
+    for ticker in ("AAA", "BBB"):
+        write_market(directory / "features", ticker)
     with ray_session(install(directory / "plugin")):
-        yield asyncio.run(lead(directory, REQUESTS, gate_override="live"))
+        begun = partial(half_done, directory=directory)
+        yield asyncio.run(lead(directory, REQUESTS, begun=begun, gate_override="live"))
+
+
+def test_the_whole_way_ends_in_a_proposed_version(ended: dict[str, Ended]) -> None:
+    whole = ended["whole"]
+    assert whole.experiment.state is State.DEPLOYING
+    assert whole.said[:4] == ["accepted", "started", "completed", "survivors_selected"]
+    assert whole.said[4] in ("gate_passed", "gate_refused")
+    (version,) = whole.versions
+    assert (version.ensemble, version.version, version.mode) == ("bot", 1, "live")
+    assert version.tickers == ("AAA", "BBB")
+    assert whole.experiment.verdict is not None
+    assert (whole.experiment.verdict.trials, whole.experiment.verdict.looks) == (8, 1)
+    assert len(whole.ledger) == 8
+
+
+def test_every_trial_is_created_started_and_completed(ended: dict[str, Ended]) -> None:
+    whole = ended["whole"]
+    assert [trial.trial for trial in whole.trials] == [f"t{number:05d}" for number in range(1, 9)]
+    for trial in whole.trials:
+        assert whole.trial_events_of(trial.trial) == ["created", "started", "completed"]
+    assert [event.sequence for event in whole.trial_events] == list(range(1, 25))
+
+
+def test_scores_are_those_of_a_direct_call_of_the_trainer(ended: dict[str, Ended], directory: Path) -> None:
+    work = study(directory, REQUESTS["whole"])
+    for ticker, ground in work.grounds.items():
+        planned = [trial for trial in work.trials if trial.ticker == ticker]
+        dataset = ground.dataset
+        # Blocks of two, as two slots make of eight trials: the solver's last digits depend on who shares the call.
+        for block in (planned[:2], planned[2:]):
+            predictions = TRAINER.evaluate(
+                [trial.configuration for trial in block], dataset.features, dataset.target, ground.folds, 42
+            )
+            for trial, prediction in zip(block, predictions, strict=True):
+                expected = evaluate_history(dataset, ground.folds, prediction, threshold=0.7, cost=ground.cost)
+                found = next(each for each in ended["whole"].trials if each.trial == trial.trial)
+                np.testing.assert_array_equal(ended["whole"].histories[trial.trial].prediction, prediction)
+                np.testing.assert_array_equal(ended["whole"].histories[trial.trial].profit, expected.session_profit)
+                assert found.metrics == expected.metrics
+
+
+def test_a_configuration_that_cannot_be_trained_fails_alone(ended: dict[str, Ended]) -> None:
+    faulty = ended["faulty"]
+    assert [trial.status for trial in faulty.trials] == [TrialStatus.COMPLETED, TrialStatus.FAILED]
+    assert [reason.code for reason in faulty.trials[1].reasons] == ["parameter_out_of_range"]
+    assert faulty.experiment.summary is not None
+    assert (faulty.experiment.summary["finished"], faulty.experiment.summary["failed"]) == (1, 1)
+    assert faulty.experiment.state is State.SELECTED
+
+
+def test_a_configuration_that_kills_its_worker_fails_alone(ended: dict[str, Ended]) -> None:
+    deadly = ended["deadly"]
+    lost = [trial for trial in deadly.trials if trial.status is TrialStatus.FAILED]
+    assert [trial.configuration["alpha"] for trial in lost] == [DEADLY, DEADLY]
+    assert [[reason.code for reason in trial.reasons] for trial in lost] == [["worker_lost"], ["worker_lost"]]
+    assert deadly.experiment.summary is not None
+    assert deadly.experiment.summary["finished"] == 2
+
+
+def test_begun_again_finished_trials_keep_their_results(ended: dict[str, Ended]) -> None:
+    resumed = ended["resumed"]
+    assert resumed.experiment.state is State.SELECTED
+    assert resumed.trials[0].metrics == {"sharpe_ratio": -99.0}
+    assert resumed.trial_events_of("t00001") == ["created", "started", "completed"]
+    assert resumed.trial_events_of("t00002") == ["created", "started", "started", "completed"]
+    assert all(trial.status is TrialStatus.COMPLETED for trial in resumed.trials)

@@ -111,9 +111,9 @@ async def test_a_name_of_other_work_is_refused(db: Database, taken: str) -> None
     (event,) = await events(db, _EVENTS, "c")
     assert (event.event, event.experiment, event.reasons) == ("rejected", None, refused.reasons)
     assert event.reasons[0].code == "name_taken"
-    assert await admit(db, search("c", name="free"), digest(2)) == Known(None)
+    assert await admit(db, search("c", name="free"), digest(2)) == Accepted("free")
     async with db.snapshot() as tx:
-        assert [found.id for found in await experiments.in_states(tx, *State)] == ["own"]
+        assert {found.id for found in await experiments.in_states(tx, *State)} == {"own", "free"}
 
 
 async def test_an_alias_of_other_work_is_refused_to_identical_work_too(db: Database) -> None:
@@ -146,16 +146,17 @@ async def test_a_made_name_that_is_taken_gives_way_to_the_next(db: Database) -> 
     assert again.experiment[:-6] == taken[:-6]
 
 
-async def test_a_rejected_request_is_kept_with_its_reasons_and_known_from_then_on(db: Database) -> None:
+async def test_a_rejected_request_is_kept_with_its_reasons_and_its_id_may_be_used_again(db: Database) -> None:
     async with db.transaction() as tx:
         assert await requests.reject(tx, "bad", (REASON,), raw=b"{", now=NOW) == Rejected((REASON,))
     (event,) = await events(db, _EVENTS, "bad")
     assert (event.event, event.request_id, event.reasons, event.sequence) == ("rejected", "bad", (REASON,), 1)
-    before = await everything(db)
     async with db.transaction() as tx:
-        assert await requests.reject(tx, "bad", (), raw=b"", now=later(9)) == Known(None)
-    assert await admit(db, search("bad")) == Known(None)
-    assert await everything(db) == before
+        assert await requests.reject(tx, "bad", (), raw=b"", now=later(9)) == Rejected(())
+    assert [event.sequence for event in await events(db, _EVENTS, "bad")] == [1, 2]
+    mended = await admit(db, search("bad"))
+    assert isinstance(mended, Accepted)
+    assert await admit(db, search("bad")) == Known(mended.experiment)
 
 
 async def test_an_accepted_request_cannot_be_rejected_any_more(db: Database) -> None:

@@ -40,6 +40,11 @@ def test_after_a_flat_bar_a_position_must_be_entered_anew() -> None:
     assert positions(scores, threshold=0.7, exit_threshold=0.35, flat=flat).tolist() == [1, 1, 0, 0, 1]
 
 
+def test_what_is_expected_must_pay_in_the_direction_of_the_score() -> None:
+    drawn_in = without_edge(np.array([-0.9, 0.9]), np.array([0.01, -0.01]), threshold=0.7, cost=0.0002)
+    assert drawn_in.tolist() == [-0.7, 0.7]
+
+
 def test_without_an_edge_nothing_is_entered_and_what_is_held_may_be_kept() -> None:
     scores = np.array([0.9, 0.9, -0.9, 0.2])
     drawn_in = without_edge(scores, np.array([0.01, 0.0001, -0.0001, 0.0001]), threshold=0.7, cost=0.0002)

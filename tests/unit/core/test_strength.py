@@ -5,10 +5,10 @@ from numpy.testing import assert_allclose
 from orchestrator.core.strength import calibrated, signed_rank
 
 
-def test_strength_is_the_share_of_past_magnitudes_that_are_not_above() -> None:
+def test_strength_is_the_share_of_past_magnitudes_below_with_ties_counted_half() -> None:
     reference = np.array([1.0, 2.0, 3.0, 4.0])
     strengths = signed_rank(np.array([-2.0, 0.0, 0.5, 4.0, 9.0, np.nan]), reference)
-    assert_allclose(strengths, [-0.5, 0.0, 0.0, 1.0, 1.0, np.nan])
+    assert_allclose(strengths, [-0.375, 0.0, 0.0, 0.875, 1.0, np.nan])
 
 
 def test_ties_count_half_on_either_side_of_the_score() -> None:

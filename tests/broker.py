@@ -1,0 +1,79 @@
+"""The broker for tests: KAFKA_BOOTSTRAP_SERVERS if set, else testcontainers where a Docker engine answers, else embedded."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+from streams import kafka
+from streams.broker.embedded import EmbeddedBroker
+from streams.child import Child, Facts, Spawned
+from streams.run_folder import RunFolder
+from streams.settings import Settings
+
+IMAGE = "confluentinc/cp-kafka:7.9.0"
+
+
+@pytest.fixture(scope="session")
+def kafka_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """librdkafka's connection settings for a broker that has the contract's topics; one broker for the session."""
+    settings = Settings.read(os.environ)
+    if not settings.embedded_broker:
+        config = kafka.client_config(settings, RunFolder(settings.data_dir))
+        kafka.ensure_topics(config)
+        yield config
+    elif docker_answers():
+        from testcontainers.community.kafka import KafkaContainer
+
+        with KafkaContainer(IMAGE).with_kraft() as container:
+            config = {"bootstrap.servers": container.get_bootstrap_server()}
+            kafka.ensure_topics(config)
+            yield config
+    else:
+        with embedded_broker(tmp_path_factory.mktemp("broker")) as config:
+            kafka.ensure_topics(config)
+            yield config
+
+
+@contextmanager
+def embedded_broker(data_dir: Path, port: int = 0) -> Iterator[dict[str, Any]]:
+    """A broker of its own on a data folder: librdkafka's connection settings for it."""
+    with running(EmbeddedBroker(RunFolder(data_dir), port, os.environ), RunFolder(data_dir)) as (facts, _):
+        yield {"bootstrap.servers": facts["bootstrap"]}
+
+
+@contextmanager
+def running(child: Child, folder: RunFolder) -> Iterator[tuple[Facts, Spawned]]:
+    """A child, from its being ready to its end: its facts and its process."""
+    launch = child.prepare(lambda sentence: None)
+    spawned = Spawned(launch, folder.log(child.name))
+    try:
+        deadline = time.monotonic() + child.patience
+        while (facts := child.ready(launch, spawned.pid)) is None:
+            assert spawned.code() is None, folder.log(child.name).read_text()
+            assert time.monotonic() < deadline, f"{child.name} was not ready in time"
+            time.sleep(0.05)
+        folder.mark_ready(child.name, facts, pid=spawned.pid)
+        yield facts, spawned
+    finally:
+        spawned.stop(child.grace)
+        child.clear()
+
+
+def docker_answers() -> bool:
+    try:
+        client = docker.from_env()
+    except DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (DockerException, OSError):
+        return False
+    finally:
+        client.close()

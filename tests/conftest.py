@@ -1,0 +1,47 @@
+"""Fixtures for every test: a broker, a Ray head, and the proof that nothing is left running."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from streams.child import alive
+
+pytest_plugins = ("tests.broker", "tests.ray")
+
+MARK = "RAY_ORCHESTRATOR_TESTS"
+LEAVING_SECONDS = 20.0
+
+# Ray reads these when it is imported, which test modules do: its daemons on the loopback, no talk with the outside.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Whatever a test starts inherits this, so that it is found even when it has lost its parent.
+os.environ[MARK] = secrets.token_hex(8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Fails the session if a process that it started outlives it; such a process is killed."""
+    yield
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while (left := started_here()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    found = [f"{process.pid} {' '.join(process.cmdline())[:200]}" for process in left]
+    for process in left:
+        process.kill()
+    assert not found, "left running:\n" + "\n".join(found)
+
+
+def started_here() -> list[psutil.Process]:
+    """The live processes that this session started, directly or not."""
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and is_ours(process)]
+
+
+def is_ours(process: psutil.Process) -> bool:
+    try:
+        return process.environ().get(MARK) == os.environ[MARK] and alive(process)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False

@@ -1,0 +1,172 @@
+"""Settings: the defaults of the specification, and every fault named at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from streams.settings import Settings, WrongSettings
+
+
+def faults_of(environ: dict[str, str]) -> dict[str, str]:
+    with pytest.raises(WrongSettings) as caught:
+        Settings.read(environ)
+    return {fault.variable: str(fault) for fault in caught.value.faults}
+
+
+def test_an_empty_environment_gives_the_defaults_of_the_specification() -> None:
+    settings = Settings.read({})
+    assert settings.ray_address == "auto"
+    assert settings.ray_dashboard_port == 8265
+    assert settings.ray_namespace == "trading_bot"
+    assert settings.ray_num_cpus_per_trial == 1.0
+    assert settings.ray_num_gpus_per_trial == 0.0
+    assert settings.ray_max_concurrent_trials == 8
+    assert (settings.tune_metric, settings.tune_mode, settings.tune_float_precision) == ("sharpe_ratio", "max", 5)
+    assert (settings.serve_voting, settings.serve_threshold) == ("soft", 0.7)
+    assert (settings.api_host, settings.api_port) == ("127.0.0.1", 8100)
+    assert settings.embedded_broker
+    assert settings.own_ray
+
+
+def test_an_empty_value_is_the_same_as_none() -> None:
+    assert Settings.read({"TUNE_METRIC": "", "KAFKA_BOOTSTRAP_SERVERS": " "}) == Settings.read({})
+
+
+def test_variables_that_are_none_of_ours_are_left_alone() -> None:
+    assert Settings.read({"RAY_worker_niceness": "0", "KAFKA_HEAP_OPTS": "-Xmx1g"}) == Settings.read({})
+
+
+def test_every_fault_is_named_at_once() -> None:
+    faults = faults_of(
+        {
+            "RAY_ADDRESS": "local",
+            "RAY_DASHBOARD_PORT": "many",
+            "TUNE_METRIC": "luck",
+            "TUNE_MODE": "up",
+            "SERVE_THRESHOLD": "nan",
+            "SIGNAL_TTL": "0",
+            "CALENDAR": "NOWHERE",
+            "KAFKA_BOOTSTRAP_SERVERS": "a:1,b",
+            "API_PORT": "65536",
+            "LOG_LEVEL": "loud",
+        }
+    )
+    assert set(faults) == {
+        "RAY_ADDRESS",
+        "RAY_DASHBOARD_PORT",
+        "TUNE_METRIC",
+        "TUNE_MODE",
+        "SERVE_THRESHOLD",
+        "SIGNAL_TTL",
+        "CALENDAR",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "API_PORT",
+        "LOG_LEVEL",
+    }
+    assert faults["TUNE_MODE"] == "TUNE_MODE=up: must be 'max' or 'min'"
+
+
+def test_faults_of_one_variable_and_contradictions_between_several_are_named_together() -> None:
+    faults = faults_of({"TUNE_MODE": "up", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_BOOTSTRAP_SERVERS": "k:9092"})
+    assert set(faults) == {"TUNE_MODE", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"}
+
+
+def test_a_contradiction_is_not_named_where_one_of_its_variables_is_wrong_already() -> None:
+    assert set(faults_of({"KAFKA_SECURITY_PROTOCOL": "SASLSSL", "KAFKA_SASL_USERNAME": "me"})) == {
+        "KAFKA_SECURITY_PROTOCOL"
+    }
+
+
+def test_a_login_that_the_protocol_would_not_use_is_refused() -> None:
+    assert set(faults_of({"KAFKA_SASL_USERNAME": "me"})) == {"KAFKA_SASL_USERNAME"}
+
+
+def test_the_embedded_broker_speaks_no_other_protocol() -> None:
+    assert "KAFKA_BOOTSTRAP_SERVERS" in faults_of({"KAFKA_SECURITY_PROTOCOL": "SSL"})["KAFKA_SECURITY_PROTOCOL"]
+
+
+def test_certificates_for_a_protocol_that_does_not_encrypt_are_refused(tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    environ = {
+        "KAFKA_BOOTSTRAP_SERVERS": "k:9092",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_SASL_USERNAME": "me",
+        "KAFKA_SASL_PASSWORD": "hunter2",
+        "KAFKA_SSL_CA_LOCATION": str(certificates),
+    }
+    assert set(faults_of(environ)) == {"KAFKA_SSL_CA_LOCATION"}
+    assert Settings.read(environ | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}).kafka_ssl_ca_location == certificates
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"KAFKA_SASL_PASSWORD": "hunter2"},
+        {"DATABASE_URL": "mysql://me:hunter2@host/db"},
+        {"KAFKA_SASL_PASSWORD": "hunter2", "TUNE_MODE": "up"},
+    ],
+)
+def test_a_fault_never_shows_a_secret(environ: dict[str, str]) -> None:
+    with pytest.raises(WrongSettings) as caught:
+        Settings.read(environ)
+    assert "hunter2" not in f"{caught.value} {caught.value!r} {caught.value.faults}"
+
+
+def test_the_settings_never_show_a_secret() -> None:
+    settings = Settings.read(
+        {
+            "KAFKA_BOOTSTRAP_SERVERS": "k:9092",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "PLAIN",
+            "KAFKA_SASL_USERNAME": "me",
+            "KAFKA_SASL_PASSWORD": "hunter2",
+            "DATABASE_URL": "sqlite+aiosqlite:///hunter2.db",
+        }
+    )
+    assert "hunter2" not in f"{settings} {settings!r}"
+    assert settings.store_url == "sqlite+aiosqlite:///hunter2.db"
+
+
+def test_the_settings_are_frozen() -> None:
+    settings = Settings.read({})
+    with pytest.raises(ValidationError):
+        settings.api_port = 1
+
+
+def test_paths_follow_the_data_folder_unless_they_are_set(tmp_path: Path) -> None:
+    settings = Settings.read({"DATA_DIR": str(tmp_path)})
+    assert settings.features_folder == tmp_path / "features_parquet"
+    assert settings.store_url == f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
+    elsewhere = Settings.read({"DATA_DIR": str(tmp_path), "FEATURES_DIR": str(tmp_path / "f")})
+    assert elsewhere.features_folder == tmp_path / "f"
+
+
+def test_the_data_folder_is_absolute() -> None:
+    assert Settings.read({"DATA_DIR": "somewhere"}).data_dir == Path.cwd() / "somewhere"
+
+
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert set(faults_of({"DATA_DIR": str(tmp_path / "file")})) == {"DATA_DIR"}
+
+
+def test_several_servers_are_read_with_blanks_between_them() -> None:
+    assert Settings.read({"KAFKA_BOOTSTRAP_SERVERS": "a:1, [::1]:2"}).kafka_bootstrap_servers == "a:1,[::1]:2"
+
+
+@pytest.mark.parametrize("address", ["host:6379", "ray://host:10001", "auto"])
+def test_a_ray_address_is_used_as_it_is(address: str) -> None:
+    assert Settings.read({"RAY_ADDRESS": address}).ray_address == address
+
+
+def test_every_setting_is_described() -> None:
+    described = Settings.describe()
+    assert {each.variable.lower() for each in described} == set(Settings.model_fields)
+    assert all(each.meaning for each in described)
+
+
+def test_what_is_described_as_a_default_can_be_set() -> None:
+    assert Settings.read({each.variable: each.default for each in Settings.describe()}) == Settings.read({})
