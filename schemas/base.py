@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
@@ -33,6 +34,9 @@ _NOT_AN_INSTANT = "must be an RFC 3339 time with an offset, such as 2026-01-15T2
 LARGEST_FLOAT = 1.7976931348623157e308
 LARGEST_INTEGER = 2**53 - 1
 """Above it, a parser that reads numbers as doubles (most do) loses digits."""
+SHORT_TEXT = 256
+NO_NUL = r"^[^\x00]*$"
+JsonObject = dict[str, Any]
 
 
 def parse_instant(value: object) -> datetime:
@@ -74,6 +78,56 @@ def _number(value: object) -> object:
     return _whole(value)
 
 
+def _scalar(value: object) -> object:
+    """Judge a scalar whole, so that a bad one is one fault, not one for each kind of value that it is not."""
+    if isinstance(value, str) and len(value) <= SHORT_TEXT and "\0" not in value:
+        return value
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) <= LARGEST_INTEGER):
+        return value
+    if isinstance(value, int | float) and abs(value) <= LARGEST_FLOAT:
+        return _shortest(float(value))
+    raise ValueError(f"must be true, false, a number, or text without NUL of at most {SHORT_TEXT} characters")
+
+
+def _shortest(value: float) -> float:
+    """A whole number that a double holds exactly becomes an integer, so that 1 and 1.0 stay the same value."""
+    return int(value) if value.is_integer() and abs(value) <= LARGEST_INTEGER else value
+
+
+def _json(value: object, where: str = "") -> object:
+    """Judge free-form JSON up to its first fault: its size must not decide how much there is to say of it."""
+    if isinstance(value, list | tuple):
+        return tuple(_json(item, f"{where}/{index}") for index, item in enumerate(value))
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str) or len(name) > SHORT_TEXT or "\0" in name:
+                raise ValueError(f"{where or 'here'} has a name with NUL or of more than {SHORT_TEXT} characters")
+        return {name: _json(item, f"{where}/{name}") for name, item in value.items()}
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and "\0" not in value):
+        return value
+    if isinstance(value, int | float) and abs(value) <= LARGEST_FLOAT:
+        return value
+    raise ValueError(f"{where or 'it'} must be JSON: a number is finite, a text has no NUL")
+
+
+class _Scalar:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_scalar)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        number = {"type": "number", "minimum": -LARGEST_FLOAT, "maximum": LARGEST_FLOAT}
+        text = {"type": "string", "maxLength": SHORT_TEXT, "pattern": NO_NUL}
+        return {"anyOf": [{"type": "boolean"}, number, text]}
+
+
+class _FreeForm:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        shape = handler.generate_schema(JsonShape)
+        return core_schema.no_info_before_validator_function(
+            _json, core_schema.any_schema(), json_schema_input_schema=shape
+        )
+
+
 @dataclass(frozen=True)
 class Whole:
     """Annotates an int: from `low` to `high`, both included; 3.0 is taken as 3, as JSON Schema does."""
@@ -108,14 +162,17 @@ Ticker = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,16}([._=-][A-
 Timeframe = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}[smhdw]$")]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-StorableText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+StorableText = Annotated[str, StringConstraints(pattern=NO_NUL)]
 """No NUL: PostgreSQL does not store it."""
-ShortText = Annotated[StorableText, StringConstraints(max_length=256)]
+ShortText = Annotated[StorableText, StringConstraints(max_length=SHORT_TEXT)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
-Scalar = bool | Integer | Number | ShortText
-"""A hyper-parameter's value."""
-Json = TypeAliasType("Json", "bool | Integer | Number | StorableText | tuple[Json, ...] | dict[ShortText, Json] | None")
-"""Free-form JSON."""
+Scalar = Annotated[bool | int | float | str, _Scalar()]
+"""A hyper-parameter's value: true or false, a number, or a short text."""
+JsonShape = TypeAliasType(
+    "JsonShape", "bool | Number | StorableText | tuple[JsonShape, ...] | dict[ShortText, JsonShape] | None"
+)
+Json = Annotated[Any, _FreeForm()]
+"""Any JSON value; arrays are read as tuples."""
 
 Mode = Literal["live", "replay", "shadow", "paper"]
 Voting = Literal["hard", "soft"]
@@ -167,6 +224,3 @@ class Reason(Part):
     code: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     where: ShortText = ""
     message: Text
-
-
-JsonObject = dict[str, Any]

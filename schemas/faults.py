@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 from schemas.base import Reason
 
 MOST_REASONS = 32
+MOST_FAULTS = 1000
+"""A message with more is not looked at closely: it would take a gigabyte and half a minute to describe a megabyte."""
 _LONGEST_WHERE = 256
 _LONGEST_MESSAGE = 1024
 _LONGEST_QUOTE = 80
@@ -37,12 +39,15 @@ class _Fault:
 
 
 def reasons_of(invalid: ValidationError, document: object) -> tuple[Reason, ...]:
-    """One reason per faulty value, in the order they were found; past 32 the rest is counted.
+    """One reason per faulty value, in the order they were found; past 32 the rest is counted, past 1,000 all are.
 
     Args:
         invalid: what validation raised.
         document: the JSON value that was validated, by which the way to each fault is told from the names of models.
     """
+    if invalid.error_count() > MOST_FAULTS:
+        message = f"{invalid.error_count()} faults: check the message against its JSON Schema"
+        return (Reason(code="schema", message=message),)
     found: dict[str, _Fault] = {}
     for error in invalid.errors(include_url=False, include_input=False):
         where, value = _locate(error["loc"], document, missing=error["type"] == "missing")

@@ -109,7 +109,7 @@ class Spawned:
         """Ask it to end, wait, and end what is left of it and of all that it started.
 
         Returns:
-            Whether it ended by itself within `grace` seconds.
+            Whether it ended by itself, within `grace` seconds.
         """
         family = self._family()
         self._popen.terminate()
@@ -125,7 +125,7 @@ class Spawned:
         _kill(family)
         self._kill_session()
         _await_end(family)
-        return in_time
+        return in_time and self.code() != -signal.SIGKILL
 
     def _kill_session(self) -> None:
         with suppress(ProcessLookupError):

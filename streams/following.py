@@ -63,6 +63,7 @@ class RequestStory:
     _seen: set[tuple[str, str, int]] = field(default_factory=set, repr=False)
     _early: list[Message] = field(default_factory=list, repr=False)
     _deploying: tuple[str, int] | None = None
+    _searched: bool = False
 
     def apply(self, event: Message) -> list[str]:
         """Take one event in; the sentences that tell what it changed.
@@ -101,10 +102,11 @@ class RequestStory:
                 self.trials = event.trials
                 return f"started: {event.trials} trials"
             case ExperimentCompleted():
+                self._searched = True
                 self.best, self.deflated_sharpe = event.best, event.deflated_sharpe
                 return (
                     f"searched in {event.seconds:.1f} s: {event.finished} scored, {event.failed} failed, "
-                    f"best Sharpe {figure(event.best)} (deflated {figure(event.deflated_sharpe)})"
+                    f"best score {figure(event.best)} (deflated Sharpe {figure(event.deflated_sharpe)})"
                 )
             case ExperimentFailed():
                 return self._end(False, f"failed: {_told(event.reasons)}", event.reasons)
@@ -146,7 +148,8 @@ class RequestStory:
 
     def _scored(self, sharpe: float | None) -> None:
         self.scored += 1
-        if sharpe is not None and (self.best is None or sharpe > self.best):
+        # Once the search is over its own word counts, also where a trial's comes later.
+        if not self._searched and sharpe is not None and (self.best is None or sharpe > self.best):
             self.best = sharpe
 
     def _end(self, succeeded: bool, sentence: str, reasons: tuple[Reason, ...] = ()) -> str:
@@ -154,6 +157,8 @@ class RequestStory:
         return sentence
 
     def _is_mine(self, event: Message) -> bool:
+        if not self.deploys and isinstance(event, EnsembleDeploying | EnsembleDeployed | EnsembleFailed):
+            return False
         if isinstance(event, EnsembleFailed):
             return self._deploying == (event.ensemble, event.version)
         request = getattr(event, "request_id", None)

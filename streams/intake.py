@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.errors import Refused
 from orchestrator.store.database import Database
-from orchestrator.store.requests import Admission, NameTaken, Rejected, admit, reject
+from orchestrator.store.requests import Accepted, Admission, NameTaken, Rejected, admit, reject
 from schemas.base import Reason, RequestId
 from schemas.envelope import Undecodable, decode, read_headers
 from schemas.search import SearchRequest
@@ -20,12 +20,14 @@ from schemas.trace_context import begin_trace
 from streams.dead_letters import dead_letter
 from streams.judging import Admissible
 from streams.metrics import DEAD_LETTERS, REQUESTS
-from streams.publisher import Publisher
+from streams.publisher import Publishing
 from streams.source import Record
 
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID: TypeAdapter[str] = TypeAdapter(RequestId)
+Reasons = tuple[Reason, ...]
+Verdict = Admissible | Reasons
 
 
 class Intake:
@@ -44,7 +46,7 @@ class Intake:
         *,
         database: Database,
         judge: Callable[[SearchRequest, datetime], Admissible],
-        publisher: Publisher,
+        publisher: Publishing,
         clock: Callable[[], datetime],
         on_accepted: Callable[[], None],
     ) -> None:
@@ -65,25 +67,34 @@ class Intake:
             sqlalchemy.exc.SQLAlchemyError: the store did not take it; the batch is read again.
         """
         now = self._clock()
-        judged = [(record, self._judged(record, now)) for record in records]
-        await self._bury([(record, verdict) for record, verdict in judged if isinstance(verdict, tuple)], now)
-        outcomes: Counter[str] = Counter()
-        taken: list[tuple[Record, tuple[Reason, ...]]] = []
-        async with self._database.transaction() as tx:
-            for record, verdict in judged:
-                outcome = await self._settle(tx, record, verdict, now)
-                outcomes[type(outcome).__name__] += 1
-                if isinstance(outcome, NameTaken):
-                    taken.append((record, outcome.reasons))
-            await self._bury(taken, now)
-        for name, count in outcomes.items():
+        judged = {record: self._judged(record, now) for record in records}
+        refused = {record: verdict for record, verdict in judged.items() if isinstance(verdict, tuple)}
+        while True:
+            await self._bury(refused, now)
+            outcomes, refused = await self._settle_all(judged, now)
+            if not refused:
+                break
+            judged |= refused
+        for name, count in Counter(type(outcome).__name__ for outcome in outcomes).items():
             REQUESTS.labels(name.lower()).inc(count)
-        if outcomes["Accepted"]:
+        if any(isinstance(outcome, Accepted) for outcome in outcomes):
             self._on_accepted()
 
-    async def _settle(
-        self, tx: AsyncSession, record: Record, verdict: Admissible | tuple[Reason, ...], now: datetime
-    ) -> Admission | Rejected | None:
+    async def _settle_all(
+        self, judged: Mapping[Record, Verdict], now: datetime
+    ) -> tuple[list[Admission | Rejected], dict[Record, Reasons]]:
+        """Settle every request in one transaction; where names turn out to be taken, nothing, and those are refused.
+
+        They are buried first: the broker, which may not answer for long, is never waited for inside a transaction.
+        """
+        async with self._database.transaction() as tx:
+            outcomes = {record: await self._settle(tx, record, verdict, now) for record, verdict in judged.items()}
+            taken = {record: outcome.reasons for record, outcome in outcomes.items() if isinstance(outcome, NameTaken)}
+            if taken:
+                await tx.rollback()
+        return list(outcomes.values()), taken
+
+    async def _settle(self, tx: AsyncSession, record: Record, verdict: Verdict, now: datetime) -> Admission | Rejected:
         trace = str(read_headers(record.headers).trace or begin_trace(secrets.token_bytes(24)))
         value = record.value or b""
         if isinstance(verdict, Admissible):
@@ -98,12 +109,12 @@ class Intake:
             )
         request_id = readable_request_id(value)
         if request_id is None:
-            return None
+            return Rejected(verdict)
         return await reject(tx, request_id, verdict, raw=value, now=now, traceparent=trace)
 
-    async def _bury(self, refused: Sequence[tuple[Record, tuple[Reason, ...]]], now: datetime) -> None:
-        await self._publisher.publish([dead_letter(record, reasons, now) for record, reasons in refused])
-        for record, reasons in refused:
+    async def _bury(self, refused: Mapping[Record, Reasons], now: datetime) -> None:
+        await self._publisher.publish([dead_letter(record, reasons, now) for record, reasons in refused.items()])
+        for record, reasons in refused.items():
             DEAD_LETTERS.labels(record.topic).inc()
             log.warning(
                 "request_refused",
@@ -112,7 +123,7 @@ class Intake:
                 reasons=[reason.message for reason in reasons],
             )
 
-    def _judged(self, record: Record, now: datetime) -> Admissible | tuple[Reason, ...]:
+    def _judged(self, record: Record, now: datetime) -> Verdict:
         try:
             return self._judge(decode(SearchRequest, record.value), now)
         except (Undecodable, Refused) as fault:

@@ -1,6 +1,7 @@
 """How Kafka is reached, which topics it has, and how far the service is behind."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ log = structlog.get_logger(__name__)
 ANSWER_SECONDS = 15.0
 CLUSTER_REPLICAS = 3
 """On fewer brokers a topic has one replica."""
+_COORDINATOR_COMES = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ def client_config(settings: Settings, folder: RunFolder) -> dict[str, Any]:
     given = {
         "bootstrap.servers": bootstrap,
         "client.id": "orchestrator",
+        "reconnect.backoff.ms": 250,
+        "reconnect.backoff.max.ms": 2000,
         "security.protocol": settings.kafka_security_protocol,
         "sasl.mechanism": settings.kafka_sasl_mechanism,
         "sasl.username": settings.kafka_sasl_username,
@@ -88,12 +96,28 @@ def ensure_topics(config: Mapping[str, Any], topics: Sequence[Topic] = TOPICS) -
             # Another worker was faster.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _await_leaders(admin, {topic.name for topic in topics})
     existing = [topic for topic in topics if topic.name in cluster.topics]
     found = {topic.name: len(cluster.topics[topic.name].partitions) for topic in existing}
     differences = (*_other_partitions(existing, found), *_other_settings(admin, existing))
     for each in differences:
         log.warning("topic_differs", topic=each.topic, what=each.what, found=each.found, wanted=each.wanted)
     return differences
+
+
+def _await_leaders(admin: AdminClient, names: Set[str]) -> None:
+    """Wait until every topic can be written to: a broker learns of a new one a little after it was created."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while waiting := names - _led(admin):
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"no leader for {sorted(waiting)}"))
+        time.sleep(0.05)
+
+
+def _led(admin: AdminClient) -> Set[str]:
+    """The topics of which every partition has a leader."""
+    found = admin.list_topics(timeout=ANSWER_SECONDS).topics
+    return {name for name, topic in found.items() if all(each.leader >= 0 for each in topic.partitions.values())}
 
 
 def _other_partitions(topics: Sequence[Topic], found: Mapping[str, int]) -> list[Difference]:
@@ -141,14 +165,26 @@ def positions(config: Mapping[str, Any], groups: Mapping[str, str | None]) -> li
     begins, ends = (_offsets(admin, places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
     handled: dict[tuple[str, int], int] = {}
     for group in filter(None, set(groups.values())):
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS)
-        for place in asked[group].result().topic_partitions or ():
+        for place in _committed(admin, group):
             handled[place.topic, place.partition] = place.offset
     return [
         Position(place.topic, place.partition, begins[key], ends[key], handled.get(key))
         for place in places
         for key in [(place.topic, place.partition)]
     ]
+
+
+def _committed(admin: AdminClient, group: str) -> Sequence[TopicPartition]:
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS)
+        try:
+            return asked[group].result().topic_partitions or ()
+        except KafkaException as error:
+            # A broker that has just started has yet to load its groups.
+            if error.args[0].code() not in _COORDINATOR_COMES or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _offsets(admin: AdminClient, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:

@@ -1,8 +1,8 @@
-"""What the tick path remembers of each ensemble, instrument and timeframe: how far it has answered, and what it holds.
+"""What the tick path remembers in each place: how far it has answered, and what it holds.
 
 The truth is the compacted topic `signal-state`; this is its newest state for the partitions at hand. A state record is
-written after its signal is durable, and lies in the partition of the tick that caused it, so that whoever reads that
-partition of ticks finds its states in the same partition.
+written after its signal is durable, and the partition of the tick that caused it says in which partition it lies, so
+that whoever reads that partition of ticks knows where its states are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ from schemas.topics import SIGNAL_STATE
 from streams.publisher import Outgoing
 from streams.source import Record
 
-Place = tuple[str, str, str]
-"""Ensemble, ticker, timeframe."""
+Place = tuple[str, str, str, str]
+"""Ensemble, ticker, timeframe, and the mode of the signals: what is replayed or on paper changes nothing live."""
 
 HELD, HELD_BEFORE = "held_position", "held_position_before"
 
@@ -36,12 +36,17 @@ class Answered:
     position: int
     position_before: int
 
+    @property
+    def bar(self) -> tuple[datetime, int]:
+        """Which bar, and which revision of it, was answered."""
+        return self.event_time, self.revision
+
 
 class SignalMemory:
     """The newest answers, by place.
 
     Args:
-        read_states: reads every record of the given partitions of `signal-state`.
+        read_states: reads every record of the given partitions of `signal-state`, in order by partition.
     """
 
     def __init__(self, read_states: Callable[[Sequence[int]], Iterable[Record]]) -> None:
@@ -54,10 +59,13 @@ class SignalMemory:
         Raises:
             Undecodable: the topic holds a record that is no state.
         """
-        for record in self._read_states(partitions):
+        for record in self._read_states(sorted({state_partition(each) for each in partitions})):
             if record.value is not None:
                 place, answered = read_state(record)
-                self._answered[place] = answered
+                known = self._answered.get(place)
+                # Where an instrument has changed its partition, what it left in the old one may be read last.
+                if known is None or known.bar <= answered.bar:
+                    self._answered[place] = answered
 
     def newest(self, place: Place) -> Answered | None:
         """The newest answer in a place."""
@@ -68,14 +76,24 @@ class SignalMemory:
         self._answered.update(answers)
 
 
-def state_record(signal: Signal, answered: Answered, partition: int) -> Outgoing:
+def place_of(signal: Signal) -> Place:
+    """Where a signal is the newest answer."""
+    return signal.ensemble, signal.ticker, signal.timeframe, signal.mode
+
+
+def state_partition(tick_partition: int) -> int:
+    """Where the states of a partition of ticks lie: the same one, unless the operator made more of them for ticks."""
+    return tick_partition % SIGNAL_STATE.partitions
+
+
+def state_record(signal: Signal, answered: Answered, tick_partition: int) -> Outgoing:
     """The record that makes an answer found again after a restart or a rebalance."""
-    key = f"{signal.ensemble}|{signal.ticker}|{signal.timeframe}".encode()
     headers = (
         (HELD, str(answered.position).encode()),
         (HELD_BEFORE, str(answered.position_before).encode()),
     )
-    return Outgoing(SIGNAL_STATE.name, key, encode(signal), headers, partition)
+    key = "|".join(place_of(signal)).encode()
+    return Outgoing(SIGNAL_STATE.name, key, encode(signal), headers, state_partition(tick_partition))
 
 
 def read_state(record: Record) -> tuple[Place, Answered]:
@@ -87,5 +105,4 @@ def read_state(record: Record) -> tuple[Place, Answered]:
     signal = decode(Signal, record.value)
     headers = dict(record.headers)
     held, before = (int((headers.get(name) or b"0").decode()) for name in (HELD, HELD_BEFORE))
-    answered = Answered(signal.event_time, signal.revision, signal.id, held, before)
-    return (signal.ensemble, signal.ticker, signal.timeframe), answered
+    return place_of(signal), Answered(signal.event_time, signal.revision, signal.id, held, before)

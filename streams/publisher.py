@@ -1,18 +1,23 @@
 """Produces records to Kafka and says when the broker has them."""
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from schemas.topics import DEAD_LETTER_MAX_MESSAGE_BYTES
+from streams.metrics import PUBLISHED
 
 DELIVERY_SECONDS = 30.0
 BY_KEY = -1
 """librdkafka's word for a partition that the key decides."""
+ANY_SIZE = 1_000_000_000
+"""The broker judges a record by its size when compressed, the client before that: what one broker took as a message
+must pass this client again as a dead letter."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,18 @@ class NotDelivered(Exception):
         super().__init__(f"{missing} records to {', '.join(topics)} were not acknowledged: {cause}")
 
 
+class Publishing(Protocol):
+    """Whoever brings records to the broker."""
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Produce the records in order, and return when the broker has all of them.
+
+        Raises:
+            NotDelivered: at least one record was not acknowledged in time.
+        """
+        ...
+
+
 class Publisher:
     """An idempotent producer with a thread of its own; one caller at a time, in order."""
 
@@ -53,10 +70,11 @@ class Publisher:
                 "enable.idempotence": True,
                 "linger.ms": linger_ms,
                 "compression.type": "lz4",
-                "message.max.bytes": DEAD_LETTER_MAX_MESSAGE_BYTES,
+                "message.max.bytes": ANY_SIZE,
                 "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
                 "partitioner": "murmur2_random",
-            }
+            },
+            logger=logging.getLogger("librdkafka"),
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
 
@@ -85,6 +103,8 @@ class Publisher:
             topics = sorted(set(missing)) or sorted({record.topic for record in records})
             cause = str(errors[0]) if errors else "no answer from the broker"
             raise NotDelivered(topics, len(errors) + int(left), cause)
+        for topic, count in Counter(record.topic for record in records).items():
+            PUBLISHED.labels(topic).inc(count)
 
     def _produce(self, record: Outgoing, delivered: Any) -> None:
         while True:

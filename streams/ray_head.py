@@ -64,8 +64,9 @@ class RayHead:
         self._folder = folder
         self._settings = settings
         self._environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
-        self._root = _short_folder(folder.path)
-        self._temporary = self._root / "r"
+        self.sockets = _short_folder(folder.path)
+        """Where Ray's sockets are while it runs."""
+        self._temporary = self.sockets / "r"
 
     def prepare(self, say: Callable[[str], None]) -> Launch:
         """Choose its ports, and see that there are a token and a folder for its sockets.
@@ -73,11 +74,13 @@ class RayHead:
         Raises:
             CannotStart: the folder for its sockets belongs to somebody else.
         """
-        self._root.mkdir(mode=0o700, exist_ok=True)
-        if self._root.is_symlink() or self._root.stat().st_uid != os.getuid():
-            raise CannotStart(f"{self._root} belongs to another user; remove it, or set TMPDIR to a folder of your own")
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        if self.sockets.is_symlink() or self.sockets.stat().st_uid != os.getuid():
+            raise CannotStart(
+                f"{self.sockets} belongs to another user; remove it, or set TMPDIR to a folder of your own"
+            )
         self.clear()
-        self._root.mkdir(mode=0o700)
+        self.sockets.mkdir(mode=0o700)
         self._write_token()
         gcs, client_server, metrics = ports.several(3)
         dashboard = ports.free(self._settings.ray_dashboard_port) if self._settings.ray_dashboard_port else 0
@@ -143,7 +146,7 @@ class RayHead:
             kept = self._folder.ray / "logs"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(logs.resolve(), kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
-        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     def _write_token(self) -> None:
         self._folder.ray.mkdir(parents=True, exist_ok=True)

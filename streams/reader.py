@@ -48,6 +48,11 @@ class TopicReader:
         )
 
     def __enter__(self) -> Self:
+        """Begin.
+
+        Raises:
+            KafkaException: the broker does not answer, or has no such topic.
+        """
         places = [place for topic in self._topics for place in self._places(topic)]
         self._consumer.assign(self._starts(places))
         return self
@@ -68,10 +73,22 @@ class TopicReader:
         self._assigned = {(place.topic, place.partition) for place in places}
         if self._since is None:
             return [TopicPartition(place.topic, place.partition, OFFSET_BEGINNING) for place in places]
+        # Where nothing is that young, it is read from today's end on. That end is looked up first, and by its number:
+        # asked for by name, it would be looked up later, and what is produced until then would be left out.
+        ends = {(place.topic, place.partition): self._end(place) for place in places}
         moment = int(self._since.timestamp() * 1000)
         wanted = [TopicPartition(place.topic, place.partition, moment) for place in places]
-        found: list[TopicPartition] = self._consumer.offsets_for_times(wanted, LOOKUP_SECONDS)
-        return found
+        found = self._consumer.offsets_for_times(wanted, LOOKUP_SECONDS)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+            if place.offset < 0:
+                place.offset = ends[place.topic, place.partition]
+        return list(found)
+
+    def _end(self, place: TopicPartition) -> int:
+        _, end = self._consumer.get_watermark_offsets(place, LOOKUP_SECONDS)
+        return int(end)
 
     def read(self, timeout: float, size: int = 1000) -> list[Record]:
         """The next records, in order by partition; empty when none came within `timeout` seconds.

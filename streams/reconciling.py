@@ -153,8 +153,9 @@ class Reconciler(Repeating):
                 )
                 await experiments.advance(tx, experiment.id, State.WAITING, event, self._clock())
             undriven = [each for each in await experiments.in_states(tx, *DRIVEN) if not _rests(each)]
-        for state, count in Counter(each.state for each in undriven).items():
-            EXPERIMENTS.labels(state).set(count)
+        counts = Counter(each.state for each in undriven)
+        for state in DRIVEN:
+            EXPERIMENTS.labels(state).set(counts[state])
         for experiment in undriven:
             await self._launch(experiment)
 
@@ -169,7 +170,10 @@ class Reconciler(Repeating):
                 reasons=(Reason(code="driver_died", message=message),),
             )
             async with self._database.transaction() as tx:
-                await experiments.advance(tx, experiment.id, State.FAILED, event, self._clock())
+                current = await experiments.take(tx, experiment.id)
+                # The last driver may have ended well since the experiment was read.
+                if current.state in DRIVEN and not _rests(current):
+                    await experiments.advance(tx, experiment.id, State.FAILED, event, self._clock())
         elif await self._drivers.launch(experiment.id):
             self._launches[experiment.id] += 1
             log.info("driver_launched", experiment=experiment.id, launch=self._launches[experiment.id])

@@ -7,7 +7,10 @@ import structlog
 
 from orchestrator.store import outbox
 from orchestrator.store.database import Database
-from streams.publisher import NotDelivered, Outgoing, Publisher
+from schemas.envelope import read_headers
+from schemas.trials import TrialCached, TrialCompleted, TrialFailed, TrialStoppedEarly
+from streams.metrics import TRIALS
+from streams.publisher import NotDelivered, Outgoing, Publishing
 from streams.repeating import OnFailure, Repeating
 
 log = structlog.get_logger(__name__)
@@ -15,6 +18,11 @@ log = structlog.get_logger(__name__)
 BATCH = 1000
 PAUSE_SECONDS = 0.05
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
+ENDS = {
+    event.TYPE: event.TYPE.removeprefix("trial.")
+    for event in (TrialCompleted, TrialFailed, TrialStoppedEarly, TrialCached)
+}
+"""How a trial ended, by the type of the event that says so: where its driver runs, nobody reads what is counted."""
 
 
 class OutboxRelay(Repeating):
@@ -25,7 +33,7 @@ class OutboxRelay(Repeating):
     """
 
     def __init__(
-        self, database: Database, publisher: Publisher, clock: Callable[[], datetime], on_failure: OnFailure
+        self, database: Database, publisher: Publishing, clock: Callable[[], datetime], on_failure: OnFailure
     ) -> None:
         super().__init__(on_failure)
         self._database = database
@@ -67,4 +75,7 @@ class OutboxRelay(Repeating):
         )
         async with self._database.transaction() as tx:
             await outbox.mark_published(tx, [row.id for row in pending], self._clock())
+        for row in pending:
+            if (kind := read_headers(row.headers).type) in ENDS:
+                TRIALS.labels(ENDS[kind]).inc()
         return len(pending)

@@ -79,7 +79,10 @@ def replay(
     Raises:
         NotPlayed: the broker did not acknowledge all of them.
     """
-    producer = Producer(config | {"acks": "all", "enable.idempotence": True, "linger.ms": 2})
+    # Partitions as Java's clients choose them, so that a replay meets the live feed of an instrument.
+    producer = Producer(
+        config | {"acks": "all", "enable.idempotence": True, "linger.ms": 2, "partitioner": "murmur2_random"}
+    )
     failures: list[str] = []
     sent = 0
     begun = time.monotonic()
@@ -90,12 +93,8 @@ def replay(
                 producer.flush(0)
                 time.sleep(wait)
         for bars, row in together:
-            producer.produce(
-                FEATURE_TICKS.name,
-                key=bars.ticker.encode(),
-                value=encode(tick_of(bars, row, datetime.now(UTC), mode)),
-                on_delivery=lambda error, message: failures.append(str(error)) if error is not None else None,
-            )
+            tick = tick_of(bars, row, datetime.now(UTC), mode)
+            _produce(producer, tick, failures)
             sent += 1
         producer.poll(0)
         on_progress(sent)
@@ -103,3 +102,19 @@ def replay(
     if failures or left:
         raise NotPlayed(sent, len(failures) + left, failures[0] if failures else "no answer from the broker")
     return sent
+
+
+def _produce(producer: Producer, tick: FeatureTick, failures: list[str]) -> None:
+    while True:
+        try:
+            producer.produce(
+                FEATURE_TICKS.name,
+                key=tick.ticker.encode(),
+                value=encode(tick),
+                on_delivery=lambda error, message: failures.append(str(error)) if error is not None else None,
+            )
+        except BufferError:
+            # As fast as it goes is as fast as the broker takes them.
+            producer.poll(0.1)
+        else:
+            return

@@ -107,8 +107,13 @@ def follow_request(
             if patience is not None and time.monotonic() - heard > patience:
                 break
             for record in reader.read(0.1):
+                try:
+                    event = event_of(record)
+                except Undecodable:
+                    # A newer version may tell of what this one does not know.
+                    continue
                 before = story.heard
-                for sentence in story.apply(event_of(record)):
+                for sentence in story.apply(event):
                     activity.say(sentence)
                 if story.heard != before:
                     heard = time.monotonic()

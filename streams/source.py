@@ -6,6 +6,7 @@ uncommitted, and the next worker reads it again.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class KafkaSource(Repeating):
         await self._in_thread(self._store, {record.partition: record.offset for record in batch.records})
 
     def _open(self) -> None:
-        self._consumer = Consumer(self._config)
+        self._consumer = Consumer(self._config, logger=logging.getLogger("librdkafka"))
         self._consumer.subscribe([self._topic.name], on_assign=self._assigned, on_revoke=self._revoked)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

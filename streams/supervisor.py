@@ -248,14 +248,15 @@ class Supervisor:
 
     async def _end(self, post: _Post) -> None:
         """Stop a child, if it runs, and clear up after it."""
-        spawned, post.spawned = post.spawned, None
-        child = post.child
+        child, spawned = post.child, post.spawned
         if spawned is not None:
-            if not await asyncio.to_thread(spawned.stop, child.grace):
+            was_running = spawned.code() is None
+            in_time = await asyncio.to_thread(spawned.stop, child.grace)
+            post.spawned = None
+            if was_running:
+                self._report(child.name, "has ended" if in_time else "was killed before it ended by itself")
+            if was_running and not in_time:
                 self.killed.append(child.name)
-                self._report(child.name, f"did not end within {child.grace:g} s, and was killed")
-            else:
-                self._report(child.name, "has ended")
         await asyncio.to_thread(child.clear)
 
     async def _bound_logs(self) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import structlog
 
 from orchestrator.core.calendar import Calendar
-from schemas.base import Reason
+from orchestrator.core.errors import Refused
+from schemas.base import Mode, Reason
 from schemas.envelope import Undecodable, decode, encode, headers_of, read_headers
 from schemas.signals import Signal, TickSkipped
 from schemas.ticks import FeatureTick
@@ -26,11 +27,11 @@ from serving.replica import NotServing
 from streams.dead_letters import dead_letter
 from streams.decision import Moment, decide, must_be_flat
 from streams.memory import Answered, Place, SignalMemory, state_record
-from streams.metrics import DEAD_LETTERS, SIGNALS, SKIPS, TICKS
-from streams.publisher import Outgoing, Publisher
+from streams.metrics import DEAD_LETTERS, SIGNAL_SECONDS, SIGNALS, SKIPS, TICKS
+from streams.publisher import Outgoing, Publishing
 from streams.routes import Route, Routes, heard_on
 from streams.source import Record
-from streams.triage import TickRules, Triage, fault_of_clock, triage
+from streams.triage import SKIPPED, TickRules, Triage, fault_of_clock, triage
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,7 @@ class TickPath:
         answerer: Answerer,
         routes: Routes,
         memory: SignalMemory,
-        publisher: Publisher,
+        publisher: Publishing,
         calendar: Calendar,
         rules: TickRules,
         clock: Callable[[], datetime],
@@ -114,7 +115,7 @@ class TickPath:
         """
         out = Outbound()
         asked = self._gather(records, out)
-        answers: dict[int, tuple[BatchAnswer, int]] = {}
+        answers: dict[int, tuple[BatchAnswer | None, int]] = {}
         for group in _by_ensemble(asked):
             answer = await self._ask([asked[index] for index in group])
             answers |= {index: (answer, row) for row, index in enumerate(group)}
@@ -135,40 +136,57 @@ class TickPath:
             except Undecodable as error:
                 self._bury(record, error.reasons, now, out)
                 continue
-            fault = fault_of_clock(tick, now)
-            if fault is not None:
-                self._bury(record, (fault,), now, out)
+            if faults := self._faults_of_time(tick, now):
+                self._bury(record, faults, now, out)
                 self._skip(tick, record, None, "dead_letter", now, out)
                 continue
             covering = self._routes.covering(tick.ticker, tick.timeframe)
             TICKS.labels("covered" if covering else "uncovered").inc()
             for route in covering:
-                place = (route.ensemble, tick.ticker, tick.timeframe)
+                each, place = Asked(tick, record, route), _place(route.ensemble, tick, route.mode)
                 verdict = triage(tick, seen.get(place) or self._memory.newest(place), now=now, rules=self._rules)
                 if verdict is Triage.FRESH:
-                    asked.append(Asked(tick, record, route))
+                    asked.append(each)
                     seen[place] = Answered(tick.event_time, tick.revision, "", 0, 0)
-                elif verdict is Triage.REPEAT:
-                    TICKS.labels("repeat").inc()
                 else:
-                    self._skip(tick, record, route, verdict.value, now, out)
+                    self._pass_over(each, verdict, now, out)
         return asked
 
-    async def _ask(self, group: list[Asked]) -> BatchAnswer:
+    def _faults_of_time(self, tick: FeatureTick, now: datetime) -> tuple[Reason, ...]:
+        fault = fault_of_clock(tick, now)
+        if fault is not None:
+            return (fault,)
+        try:
+            self._next_close(tick.event_time, tick.timeframe)
+        except Refused as refused:
+            return refused.reasons
+        return ()
+
+    async def _ask(self, group: list[Asked]) -> BatchAnswer | None:
+        """The ensemble's answer; None when none has come while any of the ticks could still be acted on."""
         batch, ensemble = _features(group), group[0].route.ensemble
-        while True:
+        while any(self._is_in_time(each.tick) for each in group):
             try:
                 return await self._answerer.answer(ensemble, batch)
             except NotServing as error:
                 log.warning("ensemble_does_not_answer", ensemble=ensemble, ticks=len(group), error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+        return None
 
-    def _decide(self, each: Asked, answer: BatchAnswer, row: int, now: datetime, out: Outbound) -> None:
+    def _is_in_time(self, tick: FeatureTick) -> bool:
+        return triage(tick, None, now=self._clock(), rules=self._rules) is not Triage.EXPIRED
+
+    def _decide(self, each: Asked, answer: BatchAnswer | None, row: int, now: datetime, out: Outbound) -> None:
+        if answer is None:
+            self._pass_over(each, Triage.EXPIRED, now, out)
+            return
         tick = each.tick
-        place = (each.route.ensemble, tick.ticker, tick.timeframe)
+        # Its mode is the serving version's, which may have become another's since the tick was gathered.
+        place = _place(each.route.ensemble, tick, answer.served.mode)
         newest = out.answered.get(place) or self._memory.newest(place)
-        if triage(tick, newest, now=now, rules=self._rules) is Triage.EXPIRED:
-            self._skip(tick, each.record, each.route, "ttl", now, out)
+        verdict = triage(tick, newest, now=now, rules=self._rules)
+        if verdict is not Triage.FRESH:
+            self._pass_over(each, verdict, now, out)
             return
         moment = Moment(
             now=now,
@@ -180,6 +198,14 @@ class TickPath:
         out.signals.append(self._outgoing(signal, signal.id, each.record, now))
         out.states.append(state_record(signal, answered, each.record.partition))
         SIGNALS.labels(signal.signal, signal.mode).inc()
+        if tick.mode == "live":
+            SIGNAL_SECONDS.observe((now - tick.available_at).total_seconds())
+
+    def _pass_over(self, each: Asked, verdict: Triage, now: datetime, out: Outbound) -> None:
+        if verdict in SKIPPED:
+            self._skip(each.tick, each.record, each.route, SKIPPED[verdict], now, out)
+        else:
+            TICKS.labels("repeat").inc()
 
     def _outgoing(self, message: Signal | TickSkipped, identity: str, cause: Record, now: datetime) -> Outgoing:
         headers = headers_of(
@@ -192,7 +218,13 @@ class TickPath:
         return Outgoing(SIGNALS_BY_MODE[message.mode].name, message.ticker.encode(), encode(message), tuple(headers))
 
     def _skip(
-        self, tick: FeatureTick, record: Record, route: Route | None, reason: str, now: datetime, out: Outbound
+        self,
+        tick: FeatureTick,
+        record: Record,
+        route: Route | None,
+        reason: Literal["late", "ttl", "dead_letter"],
+        now: datetime,
+        out: Outbound,
     ) -> None:
         skipped = TickSkipped(
             ticker=tick.ticker,
@@ -200,7 +232,7 @@ class TickPath:
             event_time=tick.event_time,
             revision=tick.revision,
             ensemble=route.ensemble if route is not None else None,
-            reason=reason,  # type: ignore[arg-type]
+            reason=reason,
             emitted_at=now,
             mode=heard_on(route.mode, tick.mode) if route is not None else tick.mode,
         )
@@ -211,6 +243,10 @@ class TickPath:
     def _bury(self, record: Record, reasons: Sequence[Reason], now: datetime, out: Outbound) -> None:
         out.dead.append(dead_letter(record, reasons, now))
         DEAD_LETTERS.labels(record.topic).inc()
+
+
+def _place(ensemble: str, tick: FeatureTick, mode: Mode) -> Place:
+    return ensemble, tick.ticker, tick.timeframe, heard_on(mode, tick.mode)
 
 
 def _by_ensemble(asked: Sequence[Asked]) -> list[list[int]]:

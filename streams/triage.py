@@ -1,8 +1,10 @@
 """Whether a tick is answered, and if not, why: a pure decision over what was answered before and the clock."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Literal
 
 from schemas.base import Reason
 from schemas.ticks import FeatureTick
@@ -19,9 +21,13 @@ class Triage(Enum):
     REPEAT = "repeat"
     """Answered before: the first answer stands."""
     LATE = "late"
-    """A newer bar was answered."""
-    EXPIRED = "ttl"
+    """A newer bar, or a newer revision of this one, was answered."""
+    EXPIRED = "expired"
     """It was available too long ago to act on."""
+
+
+SKIPPED: Mapping[Triage, Literal["late", "ttl"]] = {Triage.LATE: "late", Triage.EXPIRED: "ttl"}
+"""What is told instead of a signal, where something is."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,9 @@ def triage(tick: FeatureTick, newest: Answered | None, *, now: datetime, rules: 
         now: the clock.
         rules: the age that is still acted on.
     """
-    if newest is not None:
-        if tick.event_time < newest.event_time:
-            return Triage.LATE
-        if tick.event_time == newest.event_time and tick.revision <= newest.revision:
-            return Triage.REPEAT
+    bar = (tick.event_time, tick.revision)
+    if newest is not None and bar <= newest.bar:
+        return Triage.REPEAT if bar == newest.bar else Triage.LATE
     if tick.mode == "live" and now - tick.available_at > rules.ttl:
         return Triage.EXPIRED
     return Triage.FRESH

@@ -178,9 +178,20 @@ class Worker:
         for service in (relay, reconciler, vitals, *sources):
             await service.start()
             stack.push_async_callback(service.stop)
-        await asyncio.gather(*(source.ready.wait() for source in sources))
-        folder.mark_ready("worker")
-        log.info("ready")
+        await self._read_or_stop(sources)
+        if not self._stop.is_set():
+            folder.mark_ready("worker")
+            log.info("ready")
+
+    async def _read_or_stop(self, sources: Sequence[KafkaSource]) -> None:
+        """Wait until every source reads; what breaks before ends the wait, as a signal does."""
+        waiting = (
+            asyncio.ensure_future(self._stop.wait()),
+            asyncio.gather(*(source.ready.wait() for source in sources)),
+        )
+        _, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for each in left:
+            each.cancel()
 
     def _consume(
         self,

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from streams.child import alive
 
-pytest_plugins = ("tests.broker", "tests.ray")
+pytest_plugins = ("tests.broker", "tests.ray_cluster")
+
+# No test asserts on time, and a busy machine makes a slow example of any.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 MARK = "RAY_ORCHESTRATOR_TESTS"
 LEAVING_SECONDS = 20.0

@@ -16,7 +16,7 @@ from orchestrator.core.survivors import Selection
 from orchestrator.features.parquet import ParquetFeatures
 from orchestrator.search.appraisal import Appraisal, appraise, refit
 from orchestrator.search.evaluation import Ground, Rules, reasons_of
-from orchestrator.search.judgement import deflated, luck_of
+from orchestrator.search.judgement import Luck, deflated, luck_of
 from orchestrator.search.outcomes import Outcome
 from orchestrator.search.plan import PlannedTrial
 from orchestrator.search.recorder import Progress, Recorder, Subject
@@ -136,24 +136,28 @@ class Course:
             known = await trials.of_experiment(tx, found.id)
         unfinished = {trial.trial for trial in known if trial.status in UNFINISHED}
         await self._evaluate(found, study, [trial for trial in study.trials if trial.trial in unfinished], known)
-        now = self.clock()
-        async with self.database.transaction() as tx:
+        async with self.database.snapshot() as tx:
             ended = await trials.of_experiment(tx, found.id)
             best = best_of(study, ended)
-            luck = luck_of(await ledger.of_lineage(tx, study.lineage))
-            records = await trials.histories(tx, found.id, [best.trial]) if best else {}
-            began = (await experiments.take(tx, found.id)).started_at or now
-            event = ExperimentCompleted(
-                experiment=found.id,
-                request_id=found.request_id,
-                sequence=0,
-                emitted_at=now,
-                finished=sum(trial.status is TrialStatus.COMPLETED for trial in ended),
-                failed=sum(trial.status is TrialStatus.FAILED for trial in ended),
-                best=metric_of(study, best) if best else None,
-                deflated_sharpe=deflated(records[best.trial].profit, luck) if best else None,
-                seconds=(now - began).total_seconds(),
-            )
+            record = (await trials.histories(tx, found.id, [best.trial]))[best.trial] if best else None
+            began = (await experiments.get(tx, found.id)).started_at
+        if left := [trial.trial for trial in ended if trial.status in UNFINISHED]:
+            message = f"the search is over, but {len(left)} trials were not evaluated, the first of them {left[0]}"
+            raise Refused([Reason(code="trials_left", message=message)])
+        luck = await self._luck(study)
+        now = self.clock()
+        event = ExperimentCompleted(
+            experiment=found.id,
+            request_id=found.request_id,
+            sequence=0,
+            emitted_at=now,
+            finished=sum(trial.status is TrialStatus.COMPLETED for trial in ended),
+            failed=sum(trial.status is TrialStatus.FAILED for trial in ended),
+            best=metric_of(study, best) if best else None,
+            deflated_sharpe=deflated(record.profit, luck) if record else None,
+            seconds=(now - (began or now)).total_seconds(),
+        )
+        async with self.database.transaction() as tx:
             await experiments.advance(tx, found.id, State.SEARCHED, event, now)
 
     async def _evaluate(
@@ -201,8 +205,9 @@ class Course:
             wishes = wishes_of(await requests.deploy_clauses(tx, found.id), found.request_id)
         chosen = {wish: survivors_of(study, known, predictions, wish.deploy.top_n) for wish in wishes}
         candidacies = await asyncio.to_thread(self._candidacies, study, chosen)
+        luck = await self._luck(study)
         async with self.database.transaction() as tx:
-            await settle(tx, found, study, candidacies, self.settings.gate_override, self.clock())
+            await settle(tx, found, study, candidacies, luck, self.settings.gate_override, self.clock())
 
     def _candidacies(self, study: Study, chosen: Mapping[Wish, Selection]) -> list[Candidacy]:
         names = frozenset(kept.contender.trial for selection in chosen.values() for kept in selection.kept)
@@ -214,6 +219,11 @@ class Course:
             return appraise(self.experiment, study, selection, predictors, wish.deploy, self.assembler, self.settings)
 
         return [Candidacy(wish, appraised(wish, selection)) for wish, selection in chosen.items()]
+
+    async def _luck(self, study: Study) -> Luck:
+        # Outside of any transaction that writes: a long ledger takes a while to read.
+        async with self.database.snapshot() as tx:
+            return luck_of(await ledger.of_lineage(tx, study.lineage))
 
     async def _records(self, found: Experiment) -> tuple[list[Trial], dict[str, Floats]]:
         """Every trial, and the out-of-fold predictions of those that have a score."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -30,8 +31,8 @@ class _Telling(tune.Callback):
     def __init__(self, blocks: Sequence[Block], tell: Callable[[Outcome], None]) -> None:
         self._blocks = blocks
         self._tell = tell
-        self.died: dict[int, str] = {}
-        """Number of each block whose worker was lost, and what is known of it."""
+        self.broken: dict[int, str] = {}
+        """Number of each block whose worker failed, and what is known of it."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks into a file from which nothing here is ever restored.
@@ -50,7 +51,9 @@ class _Telling(tune.Callback):
             self._tell(outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.died[trial.config["block"]] = str(trial.get_error() or "its worker was lost")
+        self.broken[trial.config["block"]] = (
+            Path(trial.error_file).read_text() if trial.error_file else "no more is known"
+        )
 
 
 class _Patient(FIFOScheduler):
@@ -87,7 +90,7 @@ class TuneSearch:
     ) -> None:
         """Evaluate the trials; each is told `Started`, then `Scored` or `Failed`.
 
-        A block whose worker dies is evaluated again, each trial in a block of its own, so that only the guilty one
+        A block whose worker fails is evaluated again, each trial in a block of its own, so that only the guilty one
         fails.
 
         Args:
@@ -100,27 +103,28 @@ class TuneSearch:
         os.environ.update(TUNE_ENVIRONMENT)
         references = {ticker: ray.put(ground) for ticker, ground in grounds.items()}
         blocks = blocks_of(trials, slots=self._slots())
-        died = self._tune(experiment, Work(rules, blocks, references), tell)
-        suspects = [trial for number in sorted(died) for trial in blocks[number].trials]
+        broken = self._tune(experiment, Work(rules, blocks, references), tell)
+        suspects = [trial for number in sorted(broken) for trial in blocks[number].trials]
         if not suspects:
             return
         singles = blocks_of(suspects, slots=self._slots(), largest=1)
-        died = self._tune(f"{experiment}.again", Work(rules, singles, references), tell)
-        for number, error in died.items():
+        broken = self._tune(f"{experiment}.again", Work(rules, singles, references), tell)
+        for number, error in broken.items():
             (trial,) = singles[number].trials
-            message = f"the worker that trained it was lost: {_in_short(error)}"
-            tell(Failed(trial.trial, (Reason(code="worker_lost", message=message),), 0.0))
+            message = f"its worker failed: {_in_short(error)}"
+            tell(Failed(trial.trial, (Reason(code="worker_failed", message=message),), 0.0))
 
     def _tune(self, name: str, work: Work, tell: Callable[[Outcome], None]) -> dict[int, str]:
-        """The numbers of the blocks whose workers died, and Tune's text of each error."""
+        """The numbers of the blocks whose workers failed, and Tune's text of each error."""
         telling = _Telling(work.blocks, tell)
         # Two Tuners in one Ray session mix up trainables of the same name.
         trainable = f"trial-{name}"
+        shared = ray.put(work)
         needs = {"cpu": self.settings.cpus_per_trial, "gpu": self.settings.gpus_per_trial}
         tune.register_trainable(trainable, tune.with_resources(BlockTrainable, needs))
         tune.Tuner(
             trainable,
-            param_space={"block": tune.grid_search(list(range(len(work.blocks)))), "work": ray.put(work)},
+            param_space={"block": tune.grid_search(list(range(len(work.blocks)))), "work": shared},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=self._slots(),
@@ -135,7 +139,7 @@ class TuneSearch:
                 verbose=0,
             ),
         ).fit()
-        return telling.died
+        return telling.broken
 
     def _slots(self) -> int:
         cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orchestrator.core.gate import Decision, Evidence, Override, judge
 from orchestrator.core.lifecycle import State
 from orchestrator.search.appraisal import Appraisal, holdout_span
-from orchestrator.search.judgement import Luck, luck_of, nothing_to_judge
+from orchestrator.search.judgement import Luck, nothing_to_judge
 from orchestrator.search.selection import Wish
 from orchestrator.search.study import Study
 from orchestrator.store import ensembles, experiments, ledger
@@ -31,6 +31,7 @@ async def settle(
     experiment: Experiment,
     study: Study,
     candidacies: Sequence[Candidacy],
+    luck: Luck,
     override: Override,
     now: datetime,
 ) -> None:
@@ -38,7 +39,6 @@ async def settle(
 
     An experiment of which nothing is to be deployed stays selected, with its verdict.
     """
-    luck = luck_of(await ledger.of_lineage(tx, study.lineage))
     proposed = False
     for candidacy in candidacies:
         looks = await _look(tx, experiment, study, candidacy.appraisal, now)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.base import parse_instant
 from schemas.envelope import decode, encode
 from schemas.json_schema import topic_file
 from schemas.topics import TOPICS
@@ -29,7 +30,14 @@ def lost(recorded: Any, now: Any) -> bool:
         return any(name not in now or lost(recorded[name], now[name]) for name in recorded)
     if isinstance(recorded, list) and isinstance(now, list):
         return len(recorded) != len(now) or any(map(lost, recorded, now))
-    return type(recorded) is not type(now) and not {type(recorded), type(now)} <= {int, float}
+    return bool(recorded != now) and not is_same_moment(recorded, now)
+
+
+def is_same_moment(recorded: Any, now: Any) -> bool:
+    try:
+        return parse_instant(recorded) == parse_instant(now)
+    except ValueError:
+        return False
 
 
 @every_record

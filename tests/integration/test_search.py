@@ -146,7 +146,8 @@ def test_a_configuration_that_kills_its_worker_fails_alone(ended: dict[str, Ende
     deadly = ended["deadly"]
     lost = [trial for trial in deadly.trials if trial.status is TrialStatus.FAILED]
     assert [trial.configuration["alpha"] for trial in lost] == [DEADLY, DEADLY]
-    assert [[reason.code for reason in trial.reasons] for trial in lost] == [["worker_lost"], ["worker_lost"]]
+    assert [[reason.code for reason in trial.reasons] for trial in lost] == [["worker_failed"], ["worker_failed"]]
+    assert "worker process has died" in lost[0].reasons[0].message
     assert deadly.experiment.summary is not None
     assert deadly.experiment.summary["finished"] == 2
 

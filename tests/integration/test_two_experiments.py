@@ -29,11 +29,6 @@ def both(directory: Path) -> Iterator[dict[str, Ended]]:
         yield asyncio.run(lead(directory, REQUESTS))
 
 
-def test_they_run_at_the_same_time(both: dict[str, Ended]) -> None:
-    spans = [(each.trial_events[0].emitted_at, each.trial_events[-1].emitted_at) for each in both.values()]
-    assert max(begin for begin, _ in spans) < min(end for _, end in spans)
-
-
 @pytest.mark.parametrize("name", TICKERS)
 def test_every_trial_event_carries_its_own_experiment_s_data_hash(
     both: dict[str, Ended], directory: Path, name: str

@@ -13,7 +13,7 @@ from orchestrator.core.dataset import Terms
 from orchestrator.core.lifecycle import State
 from orchestrator.search.course import Course
 from orchestrator.search.evaluation import Ground, Rules, evaluate
-from orchestrator.search.outcomes import Outcome, Started
+from orchestrator.search.outcomes import Failed, Outcome, Started
 from orchestrator.search.plan import PlannedTrial, blocks_of
 from orchestrator.store import ensembles, experiments, ledger, requests, trials
 from orchestrator.store.database import Database
@@ -232,6 +232,35 @@ async def test_begun_again_only_what_has_not_ended_is_evaluated(line: Line) -> N
     ]
     assert found.summary is not None
     assert found.summary["finished"] == 4
+
+
+class Muddled(Inline):
+    """Tells of a trial that was never planned."""
+
+    def __call__(self, *args: Any) -> None:
+        args[-1](Failed("t99999", (), 0.0))
+        super().__call__(*args)
+
+
+async def test_an_outcome_that_cannot_be_written_fails_the_experiment(line: Line) -> None:
+    name = await line.admit(search_request())
+    found = await line.lead(name, Muddled())
+    assert found.state is State.FAILED
+    assert "t99999" in found.reasons[0].message
+
+
+class Idle(Inline):
+    """Leaves every trial alone."""
+
+    def __call__(self, *args: Any) -> None:
+        return
+
+
+async def test_a_search_that_leaves_trials_out_is_not_taken_for_complete(line: Line) -> None:
+    name = await line.admit(search_request())
+    found = await line.lead(name, Idle())
+    assert found.state is State.FAILED
+    assert [reason.code for reason in found.reasons] == ["trials_left"]
 
 
 async def test_results_by_other_rules_are_not_gone_on_with(line: Line) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streams import child as child_module
 from streams.child import Launch, Spawned, alive
 from tests.waiting import eventually
 
@@ -53,7 +54,8 @@ def test_stopping_one_that_has_ended_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_what_it_started_ends_with_it(tmp_path: Path, apart: bool) -> None:
+def test_what_it_started_ends_with_it(tmp_path: Path, apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "STRAGGLER_SECONDS", 0.1)
     child = spawn(PARENT.format(apart=apart), tmp_path / "log")
     eventually(lambda: (tmp_path / "log").read_text().strip() != "")
     grandchild = psutil.Process(int((tmp_path / "log").read_text()))

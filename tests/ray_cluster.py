@@ -1,5 +1,6 @@
 """A Ray head for tests, started by the code that the service starts its own with."""
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -33,6 +34,8 @@ def ray_client(ray_head: Facts) -> Iterator[Facts]:
     """This process connected to the session's head, in the service's namespace."""
     import ray
 
-    ray.init(address=str(ray_head["address"]), namespace="trading_bot", log_to_driver=False, logging_level="warning")
+    ray.init(
+        address=str(ray_head["address"]), namespace="trading_bot", log_to_driver=False, logging_level=logging.WARNING
+    )
     yield ray_head
     ray.shutdown()
