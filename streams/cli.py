@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal
 import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
-from rich.table import Table
 
 from schemas.base import parse_instant
 from schemas.envelope import Undecodable
 from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
 from streams import logs
-from streams.display import Display
+from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, NotRunning, RunFolder
 from streams.settings import Settings, WrongSettings
 
@@ -153,10 +152,10 @@ def ticks(
 @app.command()
 def topics() -> None:
     """Show the contract's topics, what they hold, and how far the service is behind."""
-    from streams.showing import topic_table
+    from streams.showing import TOPIC_HEADINGS, topic_rows
 
     with broker_troubles():
-        console.print(topic_table(connection(settings()), TOPICS))
+        show_rows(console, TOPIC_HEADINGS, topic_rows(connection(settings()), TOPICS))
 
 
 @app.command()
@@ -191,10 +190,8 @@ def schemas(
 @app.command("settings")
 def show_settings() -> None:
     """List the settings: environment variables, their defaults and meanings."""
-    table = Table("variable", "default", "meaning")
-    for each in Settings.describe():
-        table.add_row(each.variable, each.default, each.meaning)
-    console.print(table)
+    rows = [(each.variable, each.default, each.meaning) for each in Settings.describe()]
+    show_rows(console, ("variable", "default", "meaning"), rows)
 
 
 @broker_app.command()

@@ -1,12 +1,43 @@
 """What a person sees while something goes on: a live bar on a terminal, plain lines anywhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 LINES_PER_ACTIVITY = 10
+GAP = "  "
+
+
+def show_rows(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None
+) -> None:
+    """A table: drawn on a terminal; anywhere else plain lines, whose columns are aligned and never folded.
+
+    A cell that is a number is set to the right.
+    """
+    right = [all(_is_figure(row[column]) for row in rows) for column in range(len(headings))]
+    if console.is_terminal:
+        table = Table(title=title, title_justify="left")
+        for heading, figures in zip(headings, right, strict=True):
+            table.add_column(heading, justify="right" if figures else "left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    if title:
+        console.print(title, highlight=False, markup=False, soft_wrap=True)
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for line in (headings, *rows):
+        places = zip(line, widths, right, strict=True)
+        cells = (cell.rjust(width) if figures else cell.ljust(width) for cell, width, figures in places)
+        console.print(GAP.join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+
+def _is_figure(cell: str) -> bool:
+    return not cell.strip("0123456789.,%-+")
 
 
 class Activity:

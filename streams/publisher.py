@@ -13,6 +13,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from streams.metrics import PUBLISHED
 
 DELIVERY_SECONDS = 30.0
+LARGEST_UNPACKED_BYTES = 100 * 1024 * 1024
+"""librdkafka counts before it compresses, the broker after: a dead letter may have come in compressed."""
 BY_KEY = -1
 """librdkafka's word for a partition that the key decides."""
 ANY_SIZE = 1_000_000_000
@@ -69,7 +71,7 @@ class Publisher:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": linger_ms,
-                "compression.type": "lz4",
+                "compression.type": "zstd",
                 "message.max.bytes": ANY_SIZE,
                 "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
                 "partitioner": "murmur2_random",

@@ -1,12 +1,11 @@
 """What the command line shows of topics: signals as they come, and what lies where."""
 
 import json
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from schemas.envelope import Undecodable, decode
@@ -17,6 +16,7 @@ from streams.following import figure
 from streams.reader import TopicReader
 from streams.vitals import CONSUMED
 
+TOPIC_HEADINGS = ("topic", "partitions", "produced", "lag", "key", "kept", "de-duplicated by")
 STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 
 
@@ -44,7 +44,7 @@ def follow_signals(
         limit: how many; None: no end.
     """
     shown = 0
-    for message in _messages(config, topic, since):
+    for message in _messages(config, topic, since, console):
         if tickers and message.ticker not in tickers:
             continue
         if isinstance(message, TickSkipped) and not skipped:
@@ -58,13 +58,17 @@ def follow_signals(
             return
 
 
-def _messages(config: dict[str, Any], topic: Topic, since: datetime | None) -> Iterator[Signal | TickSkipped]:
+def _messages(
+    config: dict[str, Any], topic: Topic, since: datetime | None, console: Console
+) -> Iterator[Signal | TickSkipped]:
     with TopicReader(config, [topic], since=since) as reader:
         while True:
             for record in reader.read(0.2):
                 try:
                     message = decode(topic.messages, record.value)
-                except Undecodable:
+                except Undecodable as error:
+                    place = f"{record.topic} {record.partition} {record.offset}"
+                    console.print(f"{place}: no signal ({error})", style="red", markup=False, soft_wrap=True)
                     continue
                 if not isinstance(message, Heartbeat):
                     yield message
@@ -84,18 +88,18 @@ def _line(message: Signal | TickSkipped) -> Text:
     return line
 
 
-def topic_table(config: dict[str, Any], topics: Sequence[Topic]) -> Table:
-    """The contract's topics as they are, and how many records were ever produced to each.
+def topic_rows(config: Mapping[str, Any], topics: Sequence[Topic]) -> list[tuple[str, ...]]:
+    """The contract's topics as they are, and how many records were ever produced to each; see `TOPIC_HEADINGS`.
 
     Raises:
         KafkaException: the broker does not answer.
     """
     positions = kafka.positions(config, {topic.name: CONSUMED.get(topic.name) for topic in topics})
-    table = Table("topic", "key", "partitions", "produced", "lag", "kept", "de-duplicated by")
+    rows: list[tuple[str, ...]] = []
     for topic in topics:
         found = [each for each in positions if each.topic == topic.name]
         kept = "newest of a key" if topic.cleanup == "compact" else f"{topic.retention_days} days"
-        lag = f"{sum(each.lag for each in found):,}" if topic.name in CONSUMED and found else ""
+        lag = f"{sum(each.lag for each in found):,}" if topic.name in CONSUMED and found else "-"
         produced = f"{sum(each.end for each in found):,}" if found else "not there"
-        table.add_row(topic.name, topic.key, str(len(found)), produced, lag, kept, topic.deduplicated_by)
-    return table
+        rows.append((topic.name, str(len(found)), produced, lag, topic.key, kept, topic.deduplicated_by))
+    return rows

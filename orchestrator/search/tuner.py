@@ -1,6 +1,7 @@
 """Running blocks of trials with Ray Tune."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,8 @@ class TuneSearch:
                 verbose=0,
             ),
         ).fit()
+        # Results are in the database, and nothing is ever restored from Tune's own files.
+        shutil.rmtree(self.settings.tune_dir / name, ignore_errors=True)
         return telling.broken
 
     def _slots(self) -> int:

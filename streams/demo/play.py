@@ -35,8 +35,8 @@ from streams import kafka
 from streams.child import CannotStart
 from streams.children import stages
 from streams.demo.outcome import Outcome, outcome
-from streams.demo.report import closing_table
-from streams.display import Display
+from streams.demo.report import HEADINGS, rows, sentences
+from streams.display import Display, show_rows
 from streams.following import RequestStory
 from streams.replay import replay
 from streams.requesting import follow_request
@@ -113,9 +113,10 @@ async def play(display: Display, environ: Mapping[str, str]) -> int:
         display.say(f"The demo broke off: {error}. Its logs are in {data_dir / 'logs'}.")
         return 1
     shutil.rmtree(data_dir, ignore_errors=True)
-    for line in closing_table(played.outcomes, played.story, played.engine):
-        display.console.print(line)
-    sys.stdout.flush()
+    title = "The last year, which no trial saw: Sharpe ratios of following the signals after costs, and of holding."
+    show_rows(display.console, HEADINGS, rows(played.outcomes), title=title)
+    for sentence in sentences(played.story, played.engine):
+        display.say(sentence)
     last = {
         "signals": played.engine["signals"],
         "ticks": played.ticks,

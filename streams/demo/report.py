@@ -1,36 +1,32 @@
-"""The demo's closing words: what the signals of the feed would have earned, and what the gate makes of the search."""
+"""The demo's closing words: what the signals of the feed earned, and what the gate makes of the search."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
-from rich.table import Table
-
 from streams.demo.outcome import Outcome
 from streams.following import RequestStory, figure
 
+HEADINGS = ("ticker", "BUY", "SELL", "HOLD", "no opinion", "hit rate", "net Sharpe", "buy and hold", "trades")
 
-def closing_table(
-    outcomes: Sequence[Outcome], story: RequestStory, engine: Mapping[str, Any]
-) -> Iterator[RenderableType]:
-    """The table by ticker, then the search as a whole in sentences."""
-    table = Table(
-        "ticker",
-        title="The last year, which no trial saw: what following the signals would have earned, costs included",
-    )
-    for name in ("BUY", "SELL", "HOLD", "no opinion", "hit rate", "net Sharpe", "buy and hold", "trades"):
-        table.add_column(name, justify="right")
-    for each in outcomes:
-        table.add_row(
+
+def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """One row a ticker: what following its signals earned after costs, beside holding it; see `HEADINGS`."""
+    return [
+        (
             each.ticker,
             *(str(each.signals.get(kind, 0)) for kind in ("BUY", "SELL", "HOLD")),
             str(each.abstained),
             "-" if each.hit_rate is None else f"{each.hit_rate:.1%}",
             figure(each.net_sharpe),
             figure(each.buy_and_hold_sharpe),
-            figure(each.trades),
+            "-" if each.trades is None else f"{each.trades:.0f}",
         )
-    yield table
+        for each in outcomes
+    ]
+
+
+def sentences(story: RequestStory, engine: Mapping[str, Any]) -> Iterator[str]:
+    """What the engine saw, and what the gate makes of the search."""
     yield (
         f"The engine consumed {engine['signals']} signals, {engine['repeats']} of them twice, "
         f"{engine['expired']} past their validity."

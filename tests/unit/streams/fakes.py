@@ -73,6 +73,10 @@ class Clock:
         self.now += timedelta(microseconds=1)
         return self.now
 
+    def advance(self, by: timedelta) -> None:
+        """Let time go by."""
+        self.now += by
+
 
 def bar(hours: int) -> datetime:
     """The close of one of the hourly bars that the tests tick by."""

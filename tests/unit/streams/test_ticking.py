@@ -1,0 +1,297 @@
+"""One batch of ticks: who is asked, what is said where, and what happens when something does not answer."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.core.calendar import calendar_named
+from schemas.base import Mode
+from schemas.dead_letter import read_dead_letter
+from schemas.envelope import decode, read_headers
+from schemas.signals import Signal, TickSkipped
+from schemas.topics import SIGNAL_STATE, SIGNALS, SIGNALS_BY_MODE, SIGNALS_PAPER, SIGNALS_REPLAY
+from streams import ticking
+from streams.memory import SignalMemory, state_partition
+from streams.publisher import NotDelivered
+from streams.routes import Route, Routes
+from streams.ticking import GRACE, TickPath
+from streams.triage import TickRules
+from tests.unit.streams.fakes import HOUR, NOW, Clock, FakeAnswerer, FakePublisher, bar, record, served, tick
+
+TTL = timedelta(seconds=60)
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+class Line:
+    """A tick path that two live ensembles and one on paper listen to."""
+
+    def __init__(self) -> None:
+        self.publisher = FakePublisher()
+        self.clock = Clock()
+        self.answerer = FakeAnswerer(
+            {"alpha": served("alpha"), "beta": served("beta"), "paper": served("paper", mode="paper")}
+        )
+        self.routes = Routes()
+        self.cover("alpha", "AAPL", "MSFT")
+        self.memory = SignalMemory(lambda partitions: [])
+        self.path = TickPath(
+            answerer=self.answerer,
+            routes=self.routes,
+            memory=self.memory,
+            publisher=self.publisher,
+            calendar=calendar_named("24/7"),
+            rules=TickRules(ttl=TTL),
+            clock=self.clock,
+            source="/test",
+        )
+
+    def cover(self, ensemble: str, *tickers: str, mode: Mode = "live", **others: tuple[str, ...]) -> None:
+        """Make these, and no others, the serving ensembles."""
+        covering = {ensemble: tickers} | others
+        self.routes.replace(Route(name, frozenset(of), "1h", mode) for name, of in covering.items())
+
+    def said(self, topic: str = SIGNALS.name) -> list[Signal | TickSkipped]:
+        models: dict[str | None, Any] = {Signal.TYPE: Signal, TickSkipped.TYPE: TickSkipped}
+        return [decode(models[read_headers(each.headers).type], each.value) for each in self.publisher.on(topic)]
+
+    @property
+    def signals(self) -> list[Signal]:
+        return [each for each in self.said() if isinstance(each, Signal)]
+
+    @property
+    def skips(self) -> list[tuple[str, str | None]]:
+        return [(each.reason, each.ensemble) for each in self.said() if isinstance(each, TickSkipped)]
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticking, "RETRY_SECONDS", 0)
+
+
+async def test_each_ensemble_is_asked_once_for_a_whole_batch(line: Line) -> None:
+    line.cover("alpha", "AAPL", "MSFT", beta=("AAPL",))
+    await line.path.take([record(tick(n, ticker=ticker)) for n in range(3) for ticker in ("AAPL", "MSFT")])
+    assert [(name, batch.tickers) for name, batch in line.answerer.asked] == [
+        ("alpha", ("AAPL", "MSFT") * 3),
+        ("beta", ("AAPL",) * 3),
+    ]
+
+
+async def test_every_covering_ensemble_gives_a_signal_in_the_order_of_the_ticks(line: Line) -> None:
+    line.cover("alpha", "AAPL", beta=("AAPL",))
+    await line.path.take([record(tick(0)), record(tick(1), 1), record(tick(0, ticker="IBM"), 2)])
+    assert [(each.ensemble, each.event_time) for each in line.signals] == [
+        ("alpha", bar(0)),
+        ("beta", bar(0)),
+        ("alpha", bar(1)),
+        ("beta", bar(1)),
+    ]
+
+
+async def test_signals_go_out_before_their_states_and_states_before_anything_is_remembered(line: Line) -> None:
+    await line.path.take([record(tick(0)), record(b"garbage", 1)])
+    topics = [[each.topic for each in batch] for batch in line.publisher.batches]
+    assert topics == [["feature-ticks.dlq", SIGNALS.name], [SIGNAL_STATE.name]]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+async def test_nothing_is_remembered_when_publishing_fails(line: Line, refused: int) -> None:
+    line.publisher.refused = {refused}
+    with pytest.raises(NotDelivered):
+        await line.path.take([record(tick(0))])
+    assert line.memory.newest(("alpha", "AAPL", "1h", "live")) is None
+    await line.path.take([record(tick(0))])
+    assert line.memory.newest(("alpha", "AAPL", "1h", "live")) is not None
+    assert len({each.id for each in line.signals}) == 1
+
+
+async def test_a_signal_carries_the_id_of_its_message_the_trace_of_its_tick_and_the_instrument_as_key(
+    line: Line,
+) -> None:
+    cause = record(tick(0))
+    await line.path.take([type(cause)(**vars(cause) | {"headers": (("traceparent", TRACE),)})])
+    (sent,), (signal,) = line.publisher.on(SIGNALS.name), line.signals
+    envelope = read_headers(sent.headers)
+    assert (envelope.message_id, envelope.source) == (signal.id, "/test")
+    assert str(envelope.trace).encode() == TRACE
+    assert (sent.key, sent.partition) == (b"AAPL", None)
+
+
+async def test_a_signal_is_valid_until_the_next_bar_has_closed_and_a_little_longer(line: Line) -> None:
+    await line.path.take([record(tick(0))])
+    (signal,) = line.signals
+    assert signal.valid_until == bar(0) + HOUR + GRACE
+    assert NOW < signal.emitted_at <= line.clock.now
+
+
+@pytest.mark.parametrize("partition", [0, 7, 8, 13])
+async def test_states_lie_in_the_partition_that_belongs_to_the_tick_s(line: Line, partition: int) -> None:
+    await line.path.take([record(tick(0), partition=partition)])
+    (state,) = line.publisher.on(SIGNAL_STATE.name)
+    assert state.partition == state_partition(partition) == partition % SIGNAL_STATE.partitions
+    assert state.key == b"alpha|AAPL|1h|live"
+
+
+async def test_a_repeat_in_a_batch_and_one_in_the_next_give_nothing(line: Line) -> None:
+    await line.path.take([record(tick(0)), record(tick(0), 1)])
+    await line.path.take([record(tick(0), 2)])
+    assert len(line.said()) == 1
+
+
+async def test_late_and_expired_ticks_are_skipped_for_each_ensemble_with_the_reason(line: Line) -> None:
+    line.cover("alpha", "AAPL", beta=("AAPL",))
+    await line.path.take([record(tick(5)), record(tick(4), 1), record(tick(6, age=2 * TTL), 2)])
+    assert line.skips == [("late", "alpha"), ("late", "beta"), ("ttl", "alpha"), ("ttl", "beta")]
+    assert [each.event_time for each in line.signals] == [bar(5), bar(5)]
+
+
+async def test_an_older_revision_after_a_newer_one_is_late_and_not_a_repeat(line: Line) -> None:
+    await line.path.take([record(tick(0, revision=1)), record(tick(0), 1)])
+    assert line.skips == [("late", "alpha")]
+
+
+async def test_a_replayed_tick_is_answered_however_old_and_is_heard_apart(line: Line) -> None:
+    await line.path.take([record(tick(0, mode="replay", age=timedelta(days=4000)))])
+    assert line.said() == []
+    assert len(line.said(SIGNALS_REPLAY.name)) == 1
+
+
+async def test_a_replay_changes_nothing_that_is_live(line: Line) -> None:
+    await line.path.take([record(tick(5, 0.9))])
+    await line.path.take([record(tick(9, -0.9, mode="replay"), 1)])
+    await line.path.take([record(tick(6, 0.5), 2)])
+    held = line.signals[-1]
+    assert (held.event_time, held.signal, held.target_position) == (bar(6), "HOLD", 1)
+
+
+async def test_an_ensemble_is_heard_in_its_own_mode(line: Line) -> None:
+    line.cover("paper", "AAPL", mode="paper")
+    await line.path.take([record(tick(0))])
+    assert [each.mode for each in line.said(SIGNALS_PAPER.name)] == ["paper"]
+    assert line.said() == []
+
+
+async def test_a_version_that_took_over_meanwhile_is_heard_in_its_own_mode_and_starts_there_anew(line: Line) -> None:
+    line.cover("paper", "AAPL", mode="paper")
+    await line.path.take([record(tick(0, 0.9))])
+    line.answerer.versions["paper"] = served("paper", 2)
+    await line.path.take([record(tick(1, 0.9), 1)])
+    (promoted,) = line.signals
+    assert (promoted.version, promoted.mode, promoted.signal) == (2, "live", "BUY")
+    await line.path.take([record(tick(1, 0.9), 2)])
+    assert len(line.signals) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, "no_value"),
+        (b"", "not_json"),
+        (b"\xff\xfe", "not_utf8"),
+        (b"no JSON", "not_json"),
+        (b"[]", "schema"),
+        (b'{"ticker": "AAPL"}', "schema"),
+    ],
+)
+async def test_what_is_no_tick_is_buried_whole_with_reasons_and_the_rest_goes_on(
+    line: Line, value: bytes | None, code: str
+) -> None:
+    await line.path.take([record(tick(0)), record(value, 7, partition=3), record(tick(1), 8)])
+    (dead,) = line.publisher.on("feature-ticks.dlq")
+    letter = read_dead_letter(dead.headers)
+    assert (dead.key, dead.value) == (b"key", value)
+    assert letter.headers == [("producer", b"test")]
+    assert (letter.topic, letter.partition, letter.offset) == ("feature-ticks", 3, 7)
+    assert {reason.code for reason in letter.reasons} == {code}
+    assert [each.event_time for each in line.signals] == [bar(0), bar(1)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "mode", "code"),
+    [
+        (NOW + timedelta(seconds=6), "live", "event_time_ahead"),
+        (bar(0).replace(year=1950), "live", "outside_calendar"),
+        (bar(0).replace(year=2199), "replay", "outside_calendar"),
+    ],
+)
+async def test_a_time_that_cannot_be_is_a_dead_letter_and_said(line: Line, fault: Any, mode: Mode, code: str) -> None:
+    impossible = record(tick(mode=mode, event_time=fault), 1)
+    await line.path.take([impossible, record(tick(0), 2)])
+    (dead,) = line.publisher.on("feature-ticks.dlq")
+    assert [reason.code for reason in read_dead_letter(dead.headers).reasons] == [code]
+    assert dead.value == impossible.value
+    (skip,) = [each for each in line.said(SIGNALS_BY_MODE[mode].name) if isinstance(each, TickSkipped)]
+    assert (skip.reason, skip.ensemble, skip.event_time) == ("dead_letter", None, fault)
+    assert [each.event_time for each in line.signals] == [bar(0)]
+
+
+async def test_a_bar_may_close_a_little_ahead_of_the_clock(line: Line) -> None:
+    await line.path.take([record(tick(event_time=NOW + timedelta(seconds=4)))])
+    assert len(line.signals) == 1
+
+
+async def test_ticks_with_other_features_are_asked_apart_and_keep_the_order_of_their_instrument(line: Line) -> None:
+    features: list[dict[str, float | None]] = [
+        {"score": 0.9},
+        {"other": 1.0, "score": 0.5},
+        {"other": 1.0},
+        {"score": None},
+        {"score": -0.9, "other": 1.0},
+        {},
+    ]
+    await line.path.take([record(tick(n, features=each), n) for n, each in enumerate(features)])
+    assert [each.event_time for each in line.signals] == [bar(n) for n in range(len(features))]
+    assert [each.target_position for each in line.signals] == [1, 1, None, None, -1, None]
+    assert sorted(batch.names for _, batch in line.answerer.asked) == sorted(
+        [("score",), ("other", "score"), ("other",), ("score", "other"), ()]
+    )
+
+
+async def test_an_ensemble_that_does_not_answer_is_asked_again(line: Line, no_wait: None) -> None:
+    line.answerer.absent = {"alpha": 3}
+    await line.path.take([record(tick(0))])
+    assert [name for name, _ in line.answerer.asked] == ["alpha"] * 4
+    assert len(line.signals) == 1
+
+
+async def test_live_ticks_that_expire_while_nobody_answers_are_skipped_and_the_others_answered(
+    line: Line, no_wait: None
+) -> None:
+    line.cover("alpha", "AAPL", "MSFT", gone=("AAPL",))
+    line.answerer.on_absence = lambda: line.clock.advance(TTL / 3)
+    await line.path.take([record(tick(0)), record(tick(0, ticker="MSFT", age=-TTL), 1)])
+    assert line.skips == [("ttl", "alpha"), ("ttl", "gone")]
+    assert [each.ticker for each in line.signals] == ["MSFT"]
+
+
+async def test_a_replayed_tick_waits_for_its_ensemble_as_long_as_it_takes(line: Line, no_wait: None) -> None:
+    line.answerer.absent = {"alpha": 20}
+    line.answerer.on_absence = lambda: line.clock.advance(TTL)
+    await line.path.take([record(tick(0, mode="replay"))])
+    assert len(line.said(SIGNALS_REPLAY.name)) == 1
+
+
+async def test_a_flat_at_close_policy_leaves_no_position_over_the_close(line: Line) -> None:
+    line.answerer.session_policy = "flat_at_close"
+    # The calendar's sessions close at midnight, and a position decided at 22:00 would be held from 23:00 to midnight.
+    await line.path.take([record(tick(hours, 0.9), hours) for hours in (21, 22, 23, 24, 25)])
+    found = [(each.target_position, each.signal, [reason.code for reason in each.reasons]) for each in line.signals]
+    assert found == [
+        (1, "BUY", []),
+        (1, "HOLD", []),
+        (0, "SELL", ["flat_at_close"]),
+        (0, "HOLD", ["flat_at_close"]),
+        (1, "BUY", []),
+    ]
+
+
+async def test_a_batch_that_nobody_covers_publishes_nothing(line: Line) -> None:
+    await line.path.take([record(tick(0, ticker="IBM"))])
+    await line.path.take([])
+    assert line.publisher.batches == []
