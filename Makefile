@@ -1,7 +1,6 @@
 # Everything lives in the tree: .venv/ holds the interpreter's packages and the embedded broker's jars, data/ what a run writes.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONWARNINGS ?= default
 
 .PHONY: help setup demo up test test-fast check lock schemas clean
 help:            ## what can be made
@@ -14,7 +13,7 @@ help:            ## what can be made
 	@$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/lock.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/orchestrator broker fetch
+	@test -n "$$KAFKA_BOOTSTRAP_SERVERS" || $(BIN)/orchestrator broker fetch
 	@touch $@
 
 setup: .venv/.ready  ## install everything into .venv

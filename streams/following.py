@@ -177,7 +177,8 @@ class RequestStory:
 
 
 def _told(reasons: tuple[Reason, ...]) -> str:
-    return "; ".join(reason.message for reason in reasons) or "no reason given"
+    told = (f"{reason.where}: {reason.message}" if reason.where else reason.message for reason in reasons)
+    return "; ".join(told) or "no reason given"
 
 
 def figure(value: float | None) -> str:

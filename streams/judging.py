@@ -63,7 +63,7 @@ class Judge:
             search_key=search_key(
                 request,
                 algorithm_version=algorithm.version,
-                defaults={"metric": self.limits.metric, "mode": self.limits.mode, "threshold": self.limits.threshold},
+                defaults={"metric": self.limits.metric, "mode": self.limits.mode},
                 digits=self.digits,
             ),
         )

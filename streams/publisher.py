@@ -13,8 +13,6 @@ from confluent_kafka import KafkaError, Message, Producer
 from streams.metrics import PUBLISHED
 
 DELIVERY_SECONDS = 30.0
-LARGEST_UNPACKED_BYTES = 100 * 1024 * 1024
-"""librdkafka counts before it compresses, the broker after: a dead letter may have come in compressed."""
 BY_KEY = -1
 """librdkafka's word for a partition that the key decides."""
 ANY_SIZE = 1_000_000_000

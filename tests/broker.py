@@ -1,4 +1,4 @@
-"""The broker for tests: KAFKA_BOOTSTRAP_SERVERS if set, else a container where Docker answers, else the embedded one."""
+"""The broker for tests: KAFKA_BOOTSTRAP_SERVERS if set, else a container where Docker answers, else an embedded one."""
 
 import os
 import subprocess

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from schemas.envelope import Undecodable
+from schemas.topics import SIGNAL_STATE
+from streams.decision import Moment, decide
+from streams.memory import Answered, SignalMemory, read_state, state_record
+from streams.publisher import Outgoing
+from streams.source import Record
+from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, tick
+
+PLACE = ("alpha", "AAPL", "1h", "live")
+
+
+def state(hours: int, partition: int = 0, revision: int = 0) -> Outgoing:
+    answer = batch_answer(np.array([0.9]), ["AAPL"])
+    signal, answered = decide(tick(hours, revision=revision), answer, 0, None, Moment(NOW, NOW, False))
+    return state_record(signal, answered, partition)
+
+
+def memory(*states: Outgoing) -> SignalMemory:
+    return SignalMemory(lambda partitions: [each for each in as_read(states) if each.partition in partitions])
+
+
+def test_what_was_written_is_read_again() -> None:
+    (record,) = as_read([state(3, revision=2)])
+    place, answered = read_state(record)
+    assert place == PLACE
+    assert (answered.bar, answered.position, answered.position_before) == ((bar(3), 2), 1, 0)
+    assert (record.key, record.topic) == (b"alpha|AAPL|1h|live", SIGNAL_STATE.name)
+
+
+def test_the_newest_state_of_the_partitions_at_hand_is_restored() -> None:
+    found = memory(state(1, 4), state(2, 4), state(9, 5))
+    found.restore([4])
+    assert found.newest(PLACE) == read_state(as_read([state(2)])[0])[1]
+    found.restore([5])
+    assert found.newest(PLACE) == read_state(as_read([state(9)])[0])[1]
+
+
+def test_of_a_place_in_two_partitions_the_newest_bar_counts_whichever_is_read_last() -> None:
+    found = memory(state(9, 4), state(2, 5))
+    found.restore([4, 5])
+    newest = found.newest(PLACE)
+    assert newest is not None
+    assert newest.event_time == bar(9)
+
+
+def test_partitions_of_ticks_beyond_those_of_the_states_share_them() -> None:
+    found = memory(state(7, 12))
+    found.restore([4, 12])
+    newest = found.newest(PLACE)
+    assert newest is not None
+    assert newest.event_time == bar(7)
+    assert {each.partition for each in (state(7, 12), state(7, 4))} == {4}
+
+
+def test_a_tombstone_is_passed_over() -> None:
+    SignalMemory(lambda partitions: [Record(SIGNAL_STATE.name, 0, 0, b"key", None)]).restore([0])
+
+
+def test_a_record_that_is_no_state_is_refused() -> None:
+    with pytest.raises(Undecodable):
+        SignalMemory(lambda partitions: [Record(SIGNAL_STATE.name, 0, 0, b"key", b"{}")]).restore([0])
+
+
+def test_what_is_remembered_replaces_what_was() -> None:
+    found = memory()
+    assert found.newest(PLACE) is None
+    for hours in (1, 2):
+        answered = Answered(bar(hours), 0, "0" * 32, 1, 0)
+        found.remember({PLACE: answered})
+        assert found.newest(PLACE) == answered
