@@ -24,6 +24,7 @@ Report = Callable[[str, str], None]
 
 STRAGGLER_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
+_TETHER = (sys.executable, "-I", "-S", tether.__file__)
 
 
 class CannotStart(Exception):
@@ -34,13 +35,14 @@ class CannotStart(Exception):
 class Launch:
     """How to start a child once: its command and whole environment, and what others must know of it when it is ready.
 
-    `directory` None: that of the one who starts it.
+    `directory` None: that of the one who starts it. `orphaned` is the signal it gets when that one is no more.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     facts: Facts = field(default_factory=dict)
     directory: Path | None = None
+    orphaned: signal.Signals = signal.SIGKILL
 
 
 class Child(Protocol):
@@ -69,7 +71,7 @@ class Child(Protocol):
 class Spawned:
     """A started child, in a session of its own: Ctrl-C in the terminal reaches only the one that stops it in order.
 
-    It is killed when the thread that called this ends, so that must be a thread that lives as long as the child may.
+    It is ended when the thread that called this ends, so that must be a thread that lives as long as the child may.
     Standard output and error are appended to `log`.
     """
 
@@ -78,7 +80,7 @@ class Spawned:
         keep_small(log)
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *launch.command],
+                [*_TETHER, str(os.getpid()), str(int(launch.orphaned)), *launch.command],
                 env=launch.environment,
                 cwd=launch.directory,
                 stdin=subprocess.DEVNULL,

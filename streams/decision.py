@@ -53,15 +53,21 @@ def decide(
         moment: of the decision.
     """
     revises = newest is not None and newest.event_time == tick.event_time
-    before = 0 if newest is None else (newest.position_before if revises else newest.position)
+    held = 0 if newest is None else newest.position
+    before = newest.position_before if newest is not None and revises else held
     score = float(answer.score[row])
     abstains = not np.isfinite(score) and not moment.must_be_flat
-    after = position(
-        score,
-        before,
-        threshold=answer.threshold,
-        exit_threshold=answer.exit_threshold,
-        flat=moment.must_be_flat,
+    # Who abstains leaves what is held, also where that is what the revision before has said.
+    after = (
+        held
+        if abstains
+        else position(
+            score,
+            before,
+            threshold=answer.threshold,
+            exit_threshold=answer.exit_threshold,
+            flat=moment.must_be_flat,
+        )
     )
     mode = heard_on(answer.served.mode, tick.mode)
     identity = signal_id(answer.served.ensemble, tick.ticker, tick.timeframe, tick.event_time, tick.revision, mode)
@@ -77,7 +83,7 @@ def decide(
         supersedes=newest.signal_id if newest is not None and revises else None,
         emitted_at=moment.now,
         valid_until=moment.valid_until,
-        signal=VOTES[int(np.sign(after - before))],
+        signal="HOLD" if abstains else VOTES[int(np.sign(after - before))],
         target_position=None if abstains else TARGETS[after],
         confidence=_known(answer.confidence[row]) or 0.0,
         score=_known(score),

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -128,6 +129,8 @@ class RayHead:
                 # One node has nowhere to drain to.
                 "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             },
+            # Asked to end it ends all of its daemons; when it is killed some of them outlive it for a minute.
+            orphaned=signal.SIGTERM,
             facts={
                 "address": f"{ports.LOOPBACK}:{gcs}",
                 "dashboard": f"http://{ports.LOOPBACK}:{dashboard}" if dashboard else "",

@@ -21,6 +21,7 @@ from streams.broker import jars
 from streams.child import STRAGGLER_SECONDS
 from streams.children import stages
 from streams.run_folder import RunFolder
+from streams.service import PROGRAMS
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -158,7 +159,7 @@ def test_readiness_is_asked_where_the_service_listens() -> None:
 
 def test_docker_waits_longer_than_the_service_drains(tmp_path: Path) -> None:
     settings = settings_of_the_service()
-    started = stages(settings, RunFolder(tmp_path), {}, "worker", "api")
+    started = stages(settings, RunFolder(tmp_path), {}, *PROGRAMS)
     drain = sum(max(child.grace for child in stage) for stage in started) + STRAGGLER_SECONDS
     assert float(SERVICE["stop_grace_period"].removesuffix("s")) > drain
 

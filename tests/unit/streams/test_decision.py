@@ -68,6 +68,13 @@ def test_from_a_long_position(score: float, said: str) -> None:
     assert says(score, LONG).signal == said
 
 
+def test_a_revision_that_abstains_leaves_what_the_revision_before_has_said() -> None:
+    answer = batch_answer(np.array([NAN]), ["AAPL"])
+    signal, answered = decide(tick(0, None, revision=1), answer, 0, LONG, MOMENT)
+    assert (signal.signal, signal.target_position, signal.supersedes) == ("HOLD", None, LONG.signal_id)
+    assert (answered.position, answered.position_before) == (1, 0)
+
+
 def test_a_new_bar_supersedes_nothing() -> None:
     assert says(0.9, LONG).supersedes is None
 

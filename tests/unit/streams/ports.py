@@ -1,0 +1,130 @@
+"""What the reconciler may count on: contracts that its fakes and the real ones are held to, and the fakes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from schemas.base import Reason
+from serving.deployer import DeployFailed
+from serving.version import ServedVersion
+from streams.reconciling import Drivers, Serving
+
+
+class FakeServing:
+    """Serves whatever it is told to, in memory.
+
+    Attributes:
+        answering: by ensemble.
+        told: every version that was asked for, in order.
+        broken: digests of versions that cannot be served.
+        unreachable: raised by whoever asks what answers.
+    """
+
+    def __init__(self) -> None:
+        self.answering: dict[str, ServedVersion] = {}
+        self.told: list[ServedVersion] = []
+        self.broken: set[str] = set()
+        self.unreachable: Exception | None = None
+
+    async def deploy(self, wanted: ServedVersion) -> None:
+        self.told.append(wanted)
+        if wanted.digest in self.broken:
+            raise DeployFailed([Reason(code="broken", where=wanted.ensemble, message="it cannot be loaded")])
+        self.answering[wanted.ensemble] = wanted
+
+    async def serving(self) -> dict[str, ServedVersion]:
+        if self.unreachable is not None:
+            raise self.unreachable
+        return dict(self.answering)
+
+
+class FakeDrivers:
+    """Drives experiments in name only: a driver lives until the test ends it.
+
+    Attributes:
+        living: whom somebody drives.
+        launched: every start, in order.
+        on_look: called before anybody is told whether a driver lives.
+    """
+
+    def __init__(self) -> None:
+        self.living: set[str] = set()
+        self.launched: list[str] = []
+        self.on_look: Callable[[], Awaitable[None]] | None = None
+
+    async def launch(self, experiment: str) -> bool:
+        if experiment in self.living:
+            return False
+        self.living.add(experiment)
+        self.launched.append(experiment)
+        return True
+
+    async def alive(self, experiment: str) -> bool:
+        if self.on_look is not None:
+            await self.on_look()
+        return experiment in self.living
+
+
+class ServingContract(ABC):
+    """What holds for whoever makes versions answer. A subclass gives the fixture `serving`, and versions."""
+
+    @abstractmethod
+    def version(self, number: int, ensemble: str = "bot") -> ServedVersion:
+        """A version that can be served."""
+
+    @abstractmethod
+    def broken(self, number: int, ensemble: str = "bot") -> ServedVersion:
+        """A version that cannot."""
+
+    async def test_nothing_answers_at_first(self, serving: Serving) -> None:
+        assert await serving.serving() == {}
+
+    async def test_what_was_deployed_answers_when_deploying_returns(self, serving: Serving) -> None:
+        first = self.version(1)
+        await serving.deploy(first)
+        assert await serving.serving() == {"bot": first}
+        await serving.deploy(first)
+        assert await serving.serving() == {"bot": first}
+
+    async def test_a_newer_version_takes_the_place_of_the_older_one(self, serving: Serving) -> None:
+        await serving.deploy(self.version(1))
+        await serving.deploy(self.version(2))
+        assert await serving.serving() == {"bot": self.version(2)}
+
+    async def test_a_version_that_cannot_be_served_is_refused_with_reasons_and_the_one_before_goes_on(
+        self, serving: Serving
+    ) -> None:
+        await serving.deploy(self.version(1))
+        with pytest.raises(DeployFailed) as refused:
+            await serving.deploy(self.broken(2))
+        assert refused.value.reasons
+        assert await serving.serving() == {"bot": self.version(1)}
+
+    async def test_a_first_version_that_cannot_be_served_leaves_nothing(self, serving: Serving) -> None:
+        with pytest.raises(DeployFailed):
+            await serving.deploy(self.broken(1, "another"))
+        assert "another" not in await serving.serving()
+
+
+class DriversContract(ABC):
+    """What holds for whoever drives experiments. A subclass gives the fixture `drivers`."""
+
+    @abstractmethod
+    async def end(self, drivers: Drivers, experiment: str) -> None:
+        """Have the experiment's driver end, and return when it has."""
+
+    async def test_whom_nobody_drives_is_launched_once(self, drivers: Drivers) -> None:
+        assert not await drivers.alive("one")
+        assert await drivers.launch("one")
+        assert await drivers.alive("one")
+        assert not await drivers.launch("one")
+        assert not await drivers.alive("two")
+        await self.end(drivers, "one")
+
+    async def test_a_driver_that_has_ended_is_launched_again(self, drivers: Drivers) -> None:
+        assert await drivers.launch("three")
+        await self.end(drivers, "three")
+        assert not await drivers.alive("three")
+        assert await drivers.launch("three")
+        await self.end(drivers, "three")
