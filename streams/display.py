@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 LINES_PER_ACTIVITY = 10
 GAP = "  "
@@ -24,7 +25,8 @@ def show_rows(
         for heading, figures in zip(headings, right, strict=True):
             table.add_column(heading, justify="right" if figures else "left")
         for row in rows:
-            table.add_row(*row)
+            # As text: what is in brackets is no markup.
+            table.add_row(*map(Text, row))
         console.print(table)
         return
     if title:
@@ -50,7 +52,7 @@ class Activity:
         self._told = 0
         self._task = bar.add_task(title, total=total, note="") if bar is not None else None
         if bar is None:
-            console.print(f"{title} ...", highlight=False)
+            self._print(f"{title} ...")
 
     def advance_to(self, done: int, total: int | None, note: str = "") -> None:
         """Show how far it is; on plain output about ten lines in all."""
@@ -58,11 +60,14 @@ class Activity:
             self._bar.update(self._task, completed=done, total=total, note=note)
         elif total and done * LINES_PER_ACTIVITY // total > self._told:
             self._told = done * LINES_PER_ACTIVITY // total
-            self._console.print(f"{self._title}: {done}/{total}{'  ' + note if note else ''}", highlight=False)
+            self._print(f"{self._title}: {done}/{total}{'  ' + note if note else ''}")
 
     def say(self, sentence: str) -> None:
         """A line of its own, above the bar."""
-        self._console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
+        self._print(f"  {sentence}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class Display:

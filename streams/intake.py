@@ -1,8 +1,6 @@
 """The search-request agent's work: validate, record, acknowledge. It never waits for a search."""
 
 import json
-import secrets
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -14,9 +12,8 @@ from orchestrator.core.errors import Refused
 from orchestrator.store.database import Database
 from orchestrator.store.requests import Accepted, Admission, NameTaken, Rejected, admit, reject
 from schemas.base import Reason, RequestId
-from schemas.envelope import Undecodable, decode, read_headers
+from schemas.envelope import Undecodable, decode
 from schemas.search import SearchRequest
-from schemas.trace_context import begin_trace
 from streams.dead_letters import dead_letter
 from streams.judging import Admissible
 from streams.metrics import DEAD_LETTERS, REQUESTS
@@ -75,14 +72,21 @@ class Intake:
             if not refused:
                 break
             judged |= refused
-        for name, count in Counter(type(outcome).__name__ for outcome in outcomes).items():
-            REQUESTS.labels(name.lower()).inc(count)
-        if any(isinstance(outcome, Accepted) for outcome in outcomes):
+        for record, outcome in outcomes.items():
+            REQUESTS.labels(type(outcome).__name__.lower()).inc()
+            if not isinstance(outcome, Rejected | NameTaken):
+                log.info(
+                    "request_settled",
+                    outcome=type(outcome).__name__.lower(),
+                    experiment=outcome.experiment,
+                    trace_id=record.trace.trace_id,
+                )
+        if any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
             self._on_accepted()
 
     async def _settle_all(
         self, judged: Mapping[Record, Verdict], now: datetime
-    ) -> tuple[list[Admission | Rejected], dict[Record, Reasons]]:
+    ) -> tuple[dict[Record, Admission | Rejected], dict[Record, Reasons]]:
         """Settle every request in one transaction; where names turn out to be taken, nothing, and those are refused.
 
         They are buried first: the broker, which may not answer for long, is never waited for inside a transaction.
@@ -92,10 +96,10 @@ class Intake:
             taken = {record: outcome.reasons for record, outcome in outcomes.items() if isinstance(outcome, NameTaken)}
             if taken:
                 await tx.rollback()
-        return list(outcomes.values()), taken
+        return outcomes, taken
 
     async def _settle(self, tx: AsyncSession, record: Record, verdict: Verdict, now: datetime) -> Admission | Rejected:
-        trace = str(read_headers(record.headers).trace or begin_trace(secrets.token_bytes(24)))
+        trace = str(record.trace)
         value = record.value or b""
         if isinstance(verdict, Admissible):
             return await admit(
@@ -121,6 +125,7 @@ class Intake:
                 partition=record.partition,
                 offset=record.offset,
                 reasons=[reason.message for reason in reasons],
+                trace_id=record.trace.trace_id,
             )
 
     def _judged(self, record: Record, now: datetime) -> Verdict:

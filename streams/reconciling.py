@@ -19,6 +19,7 @@ from orchestrator.store.ensembles import Version
 from orchestrator.store.experiments import Experiment
 from schemas.base import Reason
 from schemas.experiments import ExperimentFailed, ExperimentWaiting
+from schemas.trace_context import trace_id_of
 from serving.deployer import DeployFailed
 from serving.version import ServedVersion
 from streams.metrics import EXPERIMENTS, SERVING_VERSION
@@ -176,7 +177,8 @@ class Reconciler(Repeating):
                     await experiments.advance(tx, experiment.id, State.FAILED, event, self._clock())
         elif await self._drivers.launch(experiment.id):
             self._launches[experiment.id] += 1
-            log.info("driver_launched", experiment=experiment.id, launch=self._launches[experiment.id])
+            trace = trace_id_of(experiment.traceparent or "")
+            log.info("driver_launched", experiment=experiment.id, launch=self._launches[experiment.id], trace_id=trace)
 
 
 def served(version: Version) -> ServedVersion:

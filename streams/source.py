@@ -6,6 +6,7 @@ uncommitted, and the next worker reads it again.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,9 @@ from typing import Any, cast
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schemas.envelope import read_headers
 from schemas.topics import Topic
+from schemas.trace_context import SPAN_ID_BYTES, TRACE_ID_BYTES, TraceContext, begin_trace
 from streams.repeating import OnFailure, Repeating
 
 log = structlog.get_logger(__name__)
@@ -40,6 +43,13 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def trace(self) -> TraceContext:
+        """The producer's trace; where it began none, one of the record's own, the same however often it is read."""
+        place = f"{self.topic}:{self.partition}:{self.offset}:".encode()
+        digest = hashlib.sha256(place + (self.value or b"")).digest()
+        return read_headers(self.headers).trace or begin_trace(digest[: TRACE_ID_BYTES + SPAN_ID_BYTES])
 
     @classmethod
     def of(cls, message: Message) -> "Record":

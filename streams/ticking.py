@@ -18,7 +18,7 @@ import structlog
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.errors import Refused
 from schemas.base import Mode, Reason
-from schemas.envelope import Undecodable, decode, encode, headers_of, read_headers
+from schemas.envelope import Undecodable, decode, encode, headers_of
 from schemas.signals import Signal, TickSkipped
 from schemas.ticks import FeatureTick
 from schemas.topics import SIGNALS_BY_MODE
@@ -213,7 +213,7 @@ class TickPath:
             message_id=identity,
             source=self._source,
             time=now,
-            traceparent=str(trace) if (trace := read_headers(cause.headers).trace) is not None else None,
+            traceparent=str(cause.trace),
         )
         return Outgoing(SIGNALS_BY_MODE[message.mode].name, message.ticker.encode(), encode(message), tuple(headers))
 
@@ -243,6 +243,13 @@ class TickPath:
     def _bury(self, record: Record, reasons: Sequence[Reason], now: datetime, out: Outbound) -> None:
         out.dead.append(dead_letter(record, reasons, now))
         DEAD_LETTERS.labels(record.topic).inc()
+        log.warning(
+            "tick_refused",
+            partition=record.partition,
+            offset=record.offset,
+            reasons=[reason.message for reason in reasons],
+            trace_id=record.trace.trace_id,
+        )
 
 
 def _place(ensemble: str, tick: FeatureTick, mode: Mode) -> Place:

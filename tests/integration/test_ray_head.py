@@ -25,6 +25,7 @@ with running(*head(pathlib.Path(sys.argv[1]))) as (_, spawned):
     print(spawned.pid, flush=True)
     input()
 """
+IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 TASK = """
 import os, ray
 ray.init(address={address!r}, log_to_driver=False, logging_level="ERROR")
@@ -75,7 +76,9 @@ def test_a_head_serves_its_clients_on_the_loopback_beside_another_and_leaves_not
 
 def test_a_client_without_the_token_is_refused(tmp_path: Path, ray_head: Facts) -> None:
     (tmp_path / "token").write_text("0" * 64)
-    answer = ask(str(ray_head["address"]), RunFolder(tmp_path), RAY_AUTH_TOKEN_PATH=str(tmp_path / "token"))
+    answer = ask(
+        str(ray_head["address"]), RunFolder(tmp_path), RAY_AUTH_TOKEN_PATH=str(tmp_path / "token"), **IMPATIENT
+    )
     assert answer.returncode != 0
     assert answer.stdout == ""
 

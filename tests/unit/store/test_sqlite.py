@@ -13,6 +13,7 @@ from sqlalchemy.exc import StatementError
 from orchestrator.store.database import BUSY_TIMEOUT_MS, Database
 from orchestrator.store.errors import UnusableDatabase
 from orchestrator.store.tables import sequences
+from tests.waiting import connections_end
 
 
 def _at(path: Path) -> Database:
@@ -24,6 +25,7 @@ async def _refused(path: Path) -> UnusableDatabase:
     with pytest.raises(UnusableDatabase) as refused:
         await db.upgrade()
     await db.close()
+    await connections_end()
     return refused.value
 
 

@@ -7,6 +7,7 @@ from orchestrator.store.database import Database
 from streams import checks, ports
 from streams.progress import STANDSTILL, Progress
 from streams.run_folder import RunFolder
+from tests.waiting import connections_end
 
 NOW = datetime(2026, 1, 15, 21, tzinfo=UTC)
 
@@ -29,6 +30,7 @@ async def test_a_store_that_does_not_answer_is_told(tmp_path: Path) -> None:
     database = Database.open(f"sqlite+aiosqlite:///{tmp_path}/nowhere/orchestrator.db")
     fault = await checks.store_answers(database)()
     await database.close()
+    await connections_end()
     assert fault is not None
     assert "database" in fault
 
