@@ -34,7 +34,7 @@ test: check      ## every check and every test
 	$(BIN)/pytest
 
 test-fast: setup ## what needs neither broker nor Ray
-	$(BIN)/pytest -m "not slow" -q
+	$(BIN)/pytest -m "not slow" --quiet --numprocesses 2 --hypothesis-profile fast
 
 schemas: setup   ## write the JSON Schemas and the AsyncAPI document again
 	$(BIN)/orchestrator schemas schemas/generated

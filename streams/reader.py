@@ -8,7 +8,7 @@ from typing import Any, Self
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.topics import Topic
-from streams.source import Record
+from streams.source import Record, soon
 
 LOOKUP_SECONDS = 15.0
 
@@ -53,8 +53,12 @@ class TopicReader:
         Raises:
             KafkaException: the broker does not answer, or has no such topic.
         """
-        places = [place for topic in self._topics for place in self._places(topic)]
-        self._consumer.assign(self._starts(places))
+        try:
+            places = [place for topic in self._topics for place in self._places(topic)]
+            self._consumer.assign(self._starts(places))
+        except KafkaException:
+            self._consumer.close()
+            raise
         return self
 
     def __exit__(
@@ -91,13 +95,13 @@ class TopicReader:
         return int(end)
 
     def read(self, timeout: float, size: int = 1000) -> list[Record]:
-        """The next records, in order by partition; empty when none came within `timeout` seconds.
+        """The next records, in order by partition, as soon as there are any; maybe none, after `timeout` seconds.
 
         Raises:
             KafkaException: the broker gave an error that does not pass by itself.
         """
         records = []
-        for message in self._consumer.consume(size, timeout):
+        for message in soon(self._consumer, size, timeout):
             error = message.error()
             if error is None:
                 records.append(Record.of(message))

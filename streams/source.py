@@ -82,6 +82,15 @@ class Batch:
             self.finished.set_exception(error)
 
 
+def soon(consumer: Consumer, size: int, timeout: float) -> list[Message]:
+    """At most `size` messages, errors among them, as soon as there is one; none after `timeout` seconds.
+
+    `Consumer.consume` with a timeout would wait for all of `size`.
+    """
+    first = consumer.poll(timeout)
+    return [] if first is None else [first, *consumer.consume(size - 1, 0)]
+
+
 class KafkaSource(Repeating):
     """Feeds one topic to a channel, one batch in flight.
 
@@ -169,7 +178,7 @@ class KafkaSource(Repeating):
     def _poll(self) -> list[Message]:
         assert self._consumer is not None
         messages = []
-        for message in self._consumer.consume(self._size, POLL_SECONDS):
+        for message in soon(self._consumer, self._size, POLL_SECONDS):
             error = message.error()
             if error is None:
                 messages.append(message)
@@ -177,7 +186,8 @@ class KafkaSource(Repeating):
                 raise KafkaException(error)
             else:
                 log.warning("broker_trouble", topic=self._topic.name, error=str(error))
-        return messages
+        # A partition may have been taken away since the first of them was polled: whoever has it now reads them.
+        return [message for message in messages if message.partition() in self.assigned]
 
     def _store(self, newest: dict[int, int]) -> None:
         assert self._consumer is not None

@@ -210,11 +210,11 @@ class Supervisor:
         """
         child = post.child
         loop = asyncio.get_running_loop()
+        self._report(child.name, "starts")
 
         def say(sentence: str) -> None:
             loop.call_soon_threadsafe(self._report, child.name, sentence)
 
-        self._report(child.name, "starts")
         launch = await _in_thread(partial(child.prepare, say))
         post.spawned = spawned = Spawned(launch, self._folder.log(child.name))
         try:
@@ -255,8 +255,7 @@ class Supervisor:
             post.spawned = None
             if was_running:
                 self._report(child.name, "has ended" if in_time else "was killed before it ended by itself")
-            if was_running and not in_time:
-                self.killed.append(child.name)
+                self.killed += [] if in_time else [child.name]
         await asyncio.to_thread(child.clear)
 
     async def _bound_logs(self) -> None:

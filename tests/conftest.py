@@ -14,8 +14,9 @@ from streams.child import alive
 pytest_plugins = ("tests.broker", "tests.ray_cluster")
 
 # No test asserts on time, and a busy machine makes a slow example of any.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.load_profile("thorough")
 
 MARK = "RAY_ORCHESTRATOR_TESTS"
 LEAVING_SECONDS = 20.0

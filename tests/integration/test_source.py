@@ -28,8 +28,13 @@ class Inbox:
         await self._batches.put(value)
 
     async def batch(self) -> Batch:
+        """The next batch; a test fails that waits for it in vain."""
         async with asyncio.timeout(PATIENCE):
-            return await self._batches.get()
+            return await self.whenever()
+
+    async def whenever(self) -> Batch:
+        """The next batch, whenever it comes."""
+        return await self._batches.get()
 
 
 class Reading:
@@ -207,8 +212,7 @@ class Crew:
 
     async def _work(self, consumer: Reading) -> None:
         while True:
-            batch = await consumer.inbox._batches.get()
-            await asyncio.sleep(0)
+            batch = await consumer.inbox.whenever()
             async with self._more:
                 self.finished.update(values(batch.records))
                 batch.succeed()
