@@ -2,8 +2,11 @@
 
 import os
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -24,6 +27,11 @@ LEAVING_SECONDS = 20.0
 # Ray reads these when it is imported, which test modules do: its daemons on the loopback, no talk with the outside.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# The token of the session's head, which this process is a client of.
+TOKEN = Path(tempfile.mkdtemp(prefix="ro-tests-")) / "token"
+TOKEN.write_text(secrets.token_hex(32))
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(TOKEN)
 # Whatever a test starts inherits this, so that it is found even when it has lost its parent.
 os.environ[MARK] = secrets.token_hex(8)
 
@@ -32,6 +40,7 @@ os.environ[MARK] = secrets.token_hex(8)
 def nothing_left_running() -> Iterator[None]:
     """Fails the session if a process that it started outlives it; such a process is killed."""
     yield
+    shutil.rmtree(TOKEN.parent)
     deadline = time.monotonic() + LEAVING_SECONDS
     while (left := started_here()) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -2,12 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
 from streams.child import Facts
-from streams.ray_head import RayHead, client_environment
+from streams.ray_head import RayHead
 from streams.run_folder import RunFolder
 from streams.settings import Settings
 from tests.broker import running
@@ -15,27 +17,28 @@ from tests.broker import running
 
 @pytest.fixture(scope="session")
 def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
-    """The facts of a head of the session's own. What its clients need is in this process's environment."""
+    """The facts of a head of the session's own, behind the token that this process has."""
     folder = RunFolder(tmp_path_factory.mktemp("ray"))
+    folder.ray.mkdir(parents=True)
+    shutil.copyfile(os.environ["RAY_AUTH_TOKEN_PATH"], folder.ray / "token")
     settings = Settings.read({"RAY_DASHBOARD_PORT": "0", "DATA_DIR": str(folder.path)})
-    environment = client_environment(folder)
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        with running(RayHead(folder, settings, os.environ), folder) as (facts, _):
-            yield facts
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with running(RayHead(folder, settings, os.environ), folder) as (facts, _):
+        yield facts
 
 
-@pytest.fixture(scope="session")
-def ray_client(ray_head: Facts) -> Iterator[Facts]:
-    """This process connected to the session's head, in the service's namespace."""
+@contextmanager
+def connected(head: Facts, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """This process connected to a head; `environment` is for its workers."""
     import ray
 
     ray.init(
-        address=str(ray_head["address"]), namespace="trading_bot", log_to_driver=False, logging_level=logging.WARNING
+        address=str(head["address"]),
+        namespace="trading_bot",
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        runtime_env={"env_vars": dict(environment or {})},
     )
-    yield ray_head
-    ray.shutdown()
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,18 +1,11 @@
-"""Experiments on a Ray of their own: launched all at once, and what is in the database when all of them have ended."""
+"""Experiments on a real Ray: launched all at once, and what is in the database when all of them have ended."""
 
 import asyncio
-import os
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest import mock
-
-import ray
 
 from orchestrator.core.canonical import lineage_key
 from orchestrator.core.dataset import Terms
@@ -54,27 +47,6 @@ class Ended:
     def trial_events_of(self, trial: str) -> list[str]:
         """The kinds of a trial's events."""
         return [event.event for event in self.trial_events if event.trial == trial]
-
-
-@contextmanager
-def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """A Ray of two CPUs; `environment` is for its workers."""
-    # Short, because Ray puts sockets under it, whose paths may have 107 bytes.
-    directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    try:
-        with mock.patch.dict(os.environ, {"RAY_USAGE_STATS_ENABLED": "0"}):
-            ray.init(
-                address="local",
-                num_cpus=2,
-                include_dashboard=False,
-                log_to_driver=False,
-                _temp_dir=directory,
-                runtime_env={"env_vars": dict(environment or {})},
-            )
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def admitted(db: Database, request: SearchRequest, number: int) -> str:

@@ -15,7 +15,9 @@ from orchestrator.store import experiments, trials
 from orchestrator.store.database import Database
 from orchestrator.store.tables import TrialStatus
 from schemas.search import Deploy
-from tests.integration.searching import Ended, lead, ray_session
+from streams.child import Facts
+from tests.integration.searching import Ended, lead
+from tests.ray_cluster import connected
 from tests.unit.search.studies import TRAINER, search_request, study, write_market
 
 pytestmark = pytest.mark.slow
@@ -86,10 +88,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(directory: Path) -> Iterator[dict[str, Ended]]:
+def ended(directory: Path, ray_head: Facts) -> Iterator[dict[str, Ended]]:
     for ticker in ("AAA", "BBB"):
         write_market(directory / "features", ticker)
-    with ray_session(install(directory / "plugin")):
+    with connected(ray_head, install(directory / "plugin")):
         begun = partial(half_done, directory=directory)
         yield asyncio.run(lead(directory, REQUESTS, begun=begun, gate_override="live"))
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 import psutil
 import pytest
-import ray
 from ray import serve
 
 from schemas.base import Voting
@@ -22,6 +19,8 @@ from serving.deployer import Deployer, DeployFailed
 from serving.manifest import read_manifest
 from serving.replica import NotServing
 from serving.version import ServedVersion
+from streams.child import Facts
+from tests.ray_cluster import connected
 from tests.unit.serving.drafts import NAMES, candidate, draft
 
 pytestmark = pytest.mark.slow
@@ -33,14 +32,10 @@ BATCH = FeatureBatch(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_head() -> Iterator[None]:
-    # Short, because Ray puts sockets under it, whose paths may have 107 bytes.
-    directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=directory)
-    yield
-    serve.shutdown()  # type: ignore[no-untyped-call]
-    ray.shutdown()
-    shutil.rmtree(directory, ignore_errors=True)
+def connection(ray_head: Facts) -> Iterator[None]:
+    with connected(ray_head):
+        yield
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.integration.searching import Ended, lead, ray_session
+from streams.child import Facts
+from tests.integration.searching import Ended, lead
+from tests.ray_cluster import connected
 from tests.unit.search.studies import TRAINER, search_request, study, write_market
 
 pytestmark = pytest.mark.slow
@@ -22,10 +24,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(directory: Path) -> Iterator[dict[str, Ended]]:
+def both(directory: Path, ray_head: Facts) -> Iterator[dict[str, Ended]]:
     for ticker in (ticker for tickers in TICKERS.values() for ticker in tickers):
         write_market(directory / "features", ticker)
-    with ray_session():
+    with connected(ray_head):
         yield asyncio.run(lead(directory, REQUESTS))
 
 

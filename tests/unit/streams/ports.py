@@ -70,40 +70,28 @@ class ServingContract(ABC):
     """What holds for whoever makes versions answer. A subclass gives the fixture `serving`, and versions."""
 
     @abstractmethod
-    def version(self, number: int, ensemble: str = "bot") -> ServedVersion:
+    def version(self, ensemble: str, number: int) -> ServedVersion:
         """A version that can be served."""
 
     @abstractmethod
-    def broken(self, number: int, ensemble: str = "bot") -> ServedVersion:
+    def broken(self, ensemble: str, number: int) -> ServedVersion:
         """A version that cannot."""
 
-    async def test_nothing_answers_at_first(self, serving: Serving) -> None:
-        assert await serving.serving() == {}
-
-    async def test_what_was_deployed_answers_when_deploying_returns(self, serving: Serving) -> None:
-        first = self.version(1)
-        await serving.deploy(first)
-        assert await serving.serving() == {"bot": first}
-        await serving.deploy(first)
-        assert await serving.serving() == {"bot": first}
-
-    async def test_a_newer_version_takes_the_place_of_the_older_one(self, serving: Serving) -> None:
-        await serving.deploy(self.version(1))
-        await serving.deploy(self.version(2))
-        assert await serving.serving() == {"bot": self.version(2)}
-
-    async def test_a_version_that_cannot_be_served_is_refused_with_reasons_and_the_one_before_goes_on(
-        self, serving: Serving
-    ) -> None:
-        await serving.deploy(self.version(1))
+    async def test_the_version_that_was_deployed_last_answers_when_deploying_returns(self, serving: Serving) -> None:
+        assert "bot" not in await serving.serving()
+        first, second = self.version("bot", 1), self.version("bot", 2)
+        for wanted in (first, first, second):
+            await serving.deploy(wanted)
+            assert (await serving.serving())["bot"] == wanted
         with pytest.raises(DeployFailed) as refused:
-            await serving.deploy(self.broken(2))
+            await serving.deploy(self.broken("bot", 3))
         assert refused.value.reasons
-        assert await serving.serving() == {"bot": self.version(1)}
+        assert (await serving.serving())["bot"] == second
 
     async def test_a_first_version_that_cannot_be_served_leaves_nothing(self, serving: Serving) -> None:
-        with pytest.raises(DeployFailed):
-            await serving.deploy(self.broken(1, "another"))
+        with pytest.raises(DeployFailed) as refused:
+            await serving.deploy(self.broken("another", 1))
+        assert refused.value.reasons
         assert "another" not in await serving.serving()
 
 
@@ -114,17 +102,11 @@ class DriversContract(ABC):
     async def end(self, drivers: Drivers, experiment: str) -> None:
         """Have the experiment's driver end, and return when it has."""
 
-    async def test_whom_nobody_drives_is_launched_once(self, drivers: Drivers) -> None:
-        assert not await drivers.alive("one")
-        assert await drivers.launch("one")
-        assert await drivers.alive("one")
-        assert not await drivers.launch("one")
-        assert not await drivers.alive("two")
-        await self.end(drivers, "one")
-
-    async def test_a_driver_that_has_ended_is_launched_again(self, drivers: Drivers) -> None:
-        assert await drivers.launch("three")
-        await self.end(drivers, "three")
-        assert not await drivers.alive("three")
-        assert await drivers.launch("three")
-        await self.end(drivers, "three")
+    async def test_whom_nobody_drives_is_launched_and_again_when_that_driver_has_ended(self, drivers: Drivers) -> None:
+        for _ in range(2):
+            assert not await drivers.alive("one")
+            assert await drivers.launch("one")
+            assert await drivers.alive("one")
+            assert not await drivers.launch("one")
+            assert not await drivers.alive("two")
+            await self.end(drivers, "one")

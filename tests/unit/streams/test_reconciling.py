@@ -27,10 +27,10 @@ class TestFakeServing(ServingContract):
         serving.broken = {digest(100 + number) for number in range(10)}
         return serving
 
-    def version(self, number: int, ensemble: str = "bot") -> ServedVersion:
+    def version(self, ensemble: str, number: int) -> ServedVersion:
         return ServedVersion(ensemble, number, digest(number), "live", "passed")
 
-    def broken(self, number: int, ensemble: str = "bot") -> ServedVersion:
+    def broken(self, ensemble: str, number: int) -> ServedVersion:
         return ServedVersion(ensemble, number, digest(100 + number), "live", "passed")
 
 
