@@ -31,10 +31,10 @@ check: setup     ## architecture, style and types
 	$(BIN)/mypy
 
 test: check      ## every check and every test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 test-fast: setup ## what needs neither broker nor Ray
-	$(BIN)/pytest -m "not slow" --quiet --numprocesses 2 --hypothesis-profile fast
+	$(BIN)/pytest -m "not slow" --quiet --numprocesses 2 --dist loadgroup --hypothesis-profile fast
 
 schemas: setup   ## write the JSON Schemas and the AsyncAPI document again
 	$(BIN)/orchestrator schemas schemas/generated

@@ -75,7 +75,9 @@ SIGNALS = Topic("signals", "instrument", 8, signals.SignalMessage, "signal id")
 SIGNALS_REPLAY = Topic("signals.replay", "instrument", 8, signals.SignalMessage, "signal id")
 SIGNALS_SHADOW = Topic("signals.shadow", "instrument", 8, signals.SignalMessage, "signal id")
 SIGNALS_PAPER = Topic("signals.paper", "instrument", 8, signals.SignalMessage, "signal id")
-SIGNAL_STATE = Topic("signal-state", "ensemble, instrument, timeframe", 8, signals.Signal, "newest", None, "compact")
+SIGNAL_STATE = Topic(
+    "signal-state", "ensemble, instrument, timeframe, mode", 8, signals.Signal, "newest", None, "compact"
+)
 
 _PRIMARY = (
     SEARCH_REQUESTS,

@@ -29,6 +29,8 @@ from streams.routes import Route, Routes
 log = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
+PASSES_BETWEEN_LOOKS = 5
+"""Ray Serve is asked what answers only so often: it costs more than a look into the database."""
 LAUNCHES = 3
 """A driver that dies this often without saying why is not launched again."""
 DRIVEN = (State.WAITING, State.RUNNING, State.SEARCHED, State.SELECTED)
@@ -74,8 +76,10 @@ class Reconciler(Repeating):
         routes: Routes,
         clock: Callable[[], datetime],
         on_failure: OnFailure,
+        passes_between_looks: int = PASSES_BETWEEN_LOOKS,
     ) -> None:
         super().__init__(on_failure)
+        self._passes_between_looks = passes_between_looks
         self._database = database
         self._serving = serving
         self._drivers = drivers
@@ -83,6 +87,7 @@ class Reconciler(Repeating):
         self._clock = clock
         self._new = asyncio.Event()
         self._launches: Counter[str] = Counter()
+        self._passes = 0
 
     def wake(self) -> None:
         """Something is new: do not wait for the next pass."""
@@ -102,23 +107,28 @@ class Reconciler(Repeating):
     async def _serve(self) -> None:
         async with self._database.snapshot() as tx:
             deployed, wanted = await ensembles.deployed(tx), await ensembles.wanted(tx)
-        answering = await self._serving.serving() if deployed else {}
         current = {version.ensemble: version for version in deployed}
-        for version in deployed:
-            if answering.get(version.ensemble) != served(version):
-                log.warning("version_is_not_served", ensemble=version.ensemble, version=version.version)
-                await self._restore(version)
+        if deployed and self._passes % self._passes_between_looks == 0:
+            # One whose successor waits is left to it: the successor may answer already, and only not be told of yet.
+            successors = {version.ensemble for version in wanted}
+            await self._restore([version for version in deployed if version.ensemble not in successors])
+        self._passes += 1
         self._route(current.values())
         for version in wanted:
             if await self._deploy(version, current):
                 current[version.ensemble] = version
 
-    async def _restore(self, version: Version) -> None:
-        """Serve again what was served; where that fails it is tried again with the next pass."""
-        try:
-            await self._serving.deploy(served(version))
-        except DeployFailed as error:
-            log.error("version_cannot_be_restored", ensemble=version.ensemble, reasons=_told(error.reasons))
+    async def _restore(self, versions: Iterable[Version]) -> None:
+        """Serve again what was served, where Ray has lost it; where that fails it is tried again later."""
+        answering = await self._serving.serving()
+        for version in versions:
+            if answering.get(version.ensemble) == served(version):
+                continue
+            log.warning("version_is_not_served", ensemble=version.ensemble, version=version.version)
+            try:
+                await self._serving.deploy(served(version))
+            except DeployFailed as error:
+                log.error("version_cannot_be_restored", ensemble=version.ensemble, reasons=_told(error.reasons))
 
     async def _deploy(self, version: Version, current: Mapping[str, Version]) -> bool:
         try:
@@ -143,8 +153,22 @@ class Reconciler(Repeating):
         self._routes.replace(routes)
 
     async def _drive(self) -> None:
+        async with self._database.snapshot() as tx:
+            accepted = await experiments.in_states(tx, State.ACCEPTED)
+        if accepted:
+            await self._queue(accepted)
+        async with self._database.snapshot() as tx:
+            # Selected and judged, there is nothing left to do for a driver.
+            undriven = await experiments.in_states(tx, *DRIVEN, unjudged=True)
+        counts = Counter(each.state for each in undriven)
+        for state in DRIVEN:
+            EXPERIMENTS.labels(state).set(counts[state])
+        for experiment in undriven:
+            await self._launch(experiment)
+
+    async def _queue(self, accepted: Sequence[Experiment]) -> None:
         async with self._database.transaction() as tx:
-            for position, experiment in enumerate(await experiments.in_states(tx, State.ACCEPTED)):
+            for position, experiment in enumerate(accepted):
                 event = ExperimentWaiting(
                     experiment=experiment.id,
                     request_id=experiment.request_id,
@@ -153,12 +177,6 @@ class Reconciler(Repeating):
                     position=position,
                 )
                 await experiments.advance(tx, experiment.id, State.WAITING, event, self._clock())
-            undriven = [each for each in await experiments.in_states(tx, *DRIVEN) if not _rests(each)]
-        counts = Counter(each.state for each in undriven)
-        for state in DRIVEN:
-            EXPERIMENTS.labels(state).set(counts[state])
-        for experiment in undriven:
-            await self._launch(experiment)
 
     async def _launch(self, experiment: Experiment) -> None:
         if self._launches[experiment.id] >= LAUNCHES and not await self._drivers.alive(experiment.id):
@@ -173,7 +191,7 @@ class Reconciler(Repeating):
             async with self._database.transaction() as tx:
                 current = await experiments.take(tx, experiment.id)
                 # The last driver may have ended well since the experiment was read.
-                if current.state in DRIVEN and not _rests(current):
+                if current.state in DRIVEN and current.verdict is None:
                     await experiments.advance(tx, experiment.id, State.FAILED, event, self._clock())
         elif await self._drivers.launch(experiment.id):
             self._launches[experiment.id] += 1
@@ -190,11 +208,6 @@ def served(version: Version) -> ServedVersion:
         mode=version.mode,
         gate="passed" if version.verdict.passed else "overridden",
     )
-
-
-def _rests(experiment: Experiment) -> bool:
-    """Selected, judged and not to be deployed: nothing is left to do."""
-    return experiment.state is State.SELECTED and experiment.verdict is not None
 
 
 def _told(reasons: Sequence[Reason]) -> list[str]:

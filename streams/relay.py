@@ -16,7 +16,7 @@ from streams.repeating import OnFailure, Repeating
 log = structlog.get_logger(__name__)
 
 BATCH = 1000
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
 ENDS = {
     event.TYPE: event.TYPE.removeprefix("trial.")

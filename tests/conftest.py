@@ -23,6 +23,7 @@ settings.load_profile("thorough")
 
 MARK = "RAY_ORCHESTRATOR_TESTS"
 LEAVING_SECONDS = 20.0
+SHARING = ("integration", "e2e")
 
 # Ray reads these when it is imported, which test modules do: its daemons on the loopback, no talk with the outside.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -34,6 +35,15 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(TOKEN)
 # Whatever a test starts inherits this, so that it is found even when it has lost its parent.
 os.environ[MARK] = secrets.token_hex(8)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a broker, a Ray head or a service stays in one process where tests run side by side."""
+    for item in items:
+        kind = item.path.relative_to(Path(__file__).parent).parts[0]
+        if kind in SHARING:
+            item.add_marker(pytest.mark.xdist_group(kind))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -118,10 +118,14 @@ async def by_name(tx: AsyncSession, name: str) -> Experiment | None:
     return None if row is None else Experiment(**row._mapping)
 
 
-async def in_states(tx: AsyncSession, *states: State) -> list[Experiment]:
-    """The experiments in any of `states`, in the order of their turn: highest priority, then oldest, then id."""
+async def in_states(tx: AsyncSession, *states: State, unjudged: bool = False) -> list[Experiment]:
+    """The experiments in any of `states`, in the order of their turn: highest priority, then oldest, then id.
+
+    `unjudged` leaves out those that the gate has judged already.
+    """
     turn = (experiments.c.priority.desc(), experiments.c.created_at, experiments.c.id)
-    rows = await tx.execute(select(experiments).where(experiments.c.state.in_(states)).order_by(*turn))
+    found = select(experiments).where(experiments.c.state.in_(states)).order_by(*turn)
+    rows = await tx.execute(found.where(experiments.c.verdict.is_(None)) if unjudged else found)
     return [Experiment(**row._mapping) for row in rows]
 
 

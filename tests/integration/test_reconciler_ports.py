@@ -12,8 +12,10 @@ from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from serving.version import ServedVersion
+from streams.child import Facts
 from streams.reconciling import Drivers
-from tests.integration.searching import PATIENCE, ray_session
+from tests.integration.searching import PATIENCE
+from tests.ray_cluster import connected
 from tests.unit.search.studies import driver_settings
 from tests.unit.serving.drafts import candidate, draft
 from tests.unit.streams.ports import DriversContract, ServingContract
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    with ray_session():
+def connection(ray_head: Facts) -> Iterator[None]:
+    with connected(ray_head):
         yield
         serve.shutdown()  # type: ignore[no-untyped-call]
 
@@ -51,5 +53,7 @@ class TestLauncher(DriversContract):
 
     async def end(self, drivers: Drivers, experiment: str) -> None:
         async with asyncio.timeout(PATIENCE):
-            while await drivers.alive(experiment):
+            while True:
+                if not await drivers.alive(experiment):
+                    return
                 await asyncio.sleep(0.05)

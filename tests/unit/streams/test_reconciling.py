@@ -66,6 +66,7 @@ class House:
             routes=self.routes,
             clock=lambda: NOW,
             on_failure=self.fail,
+            passes_between_looks=1,
         )
         return self.reconciler
 
