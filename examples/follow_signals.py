@@ -1,6 +1,6 @@
 """Follows signals as a trading engine would, with nothing but a Kafka client: act once, only while valid, by target.
 
-    python examples/follow_signals.py 127.0.0.1:9092 [MOST_SIGNALS] [TOPIC]
+python examples/follow_signals.py 127.0.0.1:9092 [MOST_SIGNALS] [TOPIC]
 """
 
 import json

@@ -1,6 +1,6 @@
 """Produces a search request with nothing but a Kafka client.
 
-    python examples/produce_request.py 127.0.0.1:9092 AAPL IBM
+python examples/produce_request.py 127.0.0.1:9092 AAPL IBM
 """
 
 import json

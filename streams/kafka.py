@@ -106,18 +106,22 @@ def ensure_topics(config: Mapping[str, Any], topics: Sequence[Topic] = TOPICS) -
 
 
 def _await_leaders(admin: AdminClient, names: Set[str]) -> None:
-    """Wait until every topic can be written to: a broker learns of a new one a little after it was created."""
+    """Wait until every topic can be written to and read: its leader learns of it a little after its creation."""
     deadline = time.monotonic() + ANSWER_SECONDS
-    while waiting := names - _led(admin):
+    while waiting := names - _led(admin, names):
         if time.monotonic() > deadline:
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"no leader for {sorted(waiting)}"))
         time.sleep(0.05)
 
 
-def _led(admin: AdminClient) -> Set[str]:
-    """The topics of which every partition has a leader."""
+def _led(admin: AdminClient, names: Set[str]) -> Set[str]:
+    """Those topics of which every partition has a leader that knows that it is."""
     found = admin.list_topics(timeout=ANSWER_SECONDS).topics
-    return {name for name, topic in found.items() if all(each.leader >= 0 for each in topic.partitions.values())}
+    led = {name for name in names & found.keys() if all(each.leader >= 0 for each in found[name].partitions.values())}
+    places = [TopicPartition(name, number) for name in led for number in found[name].partitions]
+    asked = dict.fromkeys(places, OffsetSpec.latest())
+    answers = admin.list_offsets(asked, request_timeout=ANSWER_SECONDS) if asked else {}
+    return led - {place.topic for place, answer in answers.items() if answer.exception() is not None}
 
 
 def _other_partitions(topics: Sequence[Topic], found: Mapping[str, int]) -> list[Difference]:

@@ -45,6 +45,7 @@ scores = st.sampled_from([-1.0, -0.8, -0.5, -0.1, 0.0, 0.1, 0.5, 0.8, 1.0]) | st
 features = st.one_of(
     scores.map(lambda score: {"score": score}),
     st.builds(lambda score, other: {"other": other, "score": score}, scores, scores),
+    st.builds(lambda score, other: {"score": score, "other": other}, scores, scores),
     st.just({"other": 0.5}),
 )
 ticks = st.builds(

@@ -179,6 +179,16 @@ async def test_another_version_than_the_deployed_one_is_put_right(house: House) 
     assert house.serving.answering["bot"].version == 1
 
 
+async def test_a_successor_that_answers_already_and_is_not_told_of_yet_is_not_replaced(house: House) -> None:
+    await house.propose(1)
+    await house.reconcile()
+    await house.propose(2)
+    house.serving.answering["bot"] = ServedVersion("bot", 2, digest(2), "paper", "passed")
+    await house.started_anew().reconcile()
+    assert [each.version for each in house.serving.told] == [1, 2]
+    assert (await house.told())[-1] == ("deployed", 2)
+
+
 async def test_what_cannot_be_restored_is_tried_again_with_the_next_pass_and_holds_nothing_up(house: House) -> None:
     await house.propose(1)
     await house.reconcile()
