@@ -28,4 +28,6 @@ def main(bootstrap: str, tickers: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
     main(sys.argv[1], sys.argv[2:])

@@ -224,3 +224,6 @@ class Reason(Part):
     code: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     where: ShortText = ""
     message: Text
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message

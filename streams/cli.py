@@ -24,6 +24,7 @@ from streams.settings import Settings, WrongSettings
 # What a command needs beyond this is imported when it is called: `--help` must not load Ray.
 
 WRONG_USE = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -150,12 +151,16 @@ def ticks(
 
 
 @app.command()
-def topics() -> None:
-    """Show the contract's topics, what they hold, and how far the service is behind."""
-    from streams.showing import TOPIC_HEADINGS, topic_rows
+def topics(
+    verbose: Annotated[bool, typer.Option("--verbose", help="With what the contract says of each.")] = False,
+) -> None:
+    """Show the contract's topics, what was produced to them, and how far the service is behind."""
+    from streams.showing import BRIEF, TOPIC_HEADINGS, topic_rows
 
+    shown = slice(None) if verbose else slice(BRIEF)
     with broker_troubles():
-        show_rows(console, TOPIC_HEADINGS, topic_rows(connection(settings()), TOPICS))
+        rows = topic_rows(connection(settings()), TOPICS)
+        show_rows(console, TOPIC_HEADINGS[shown], [row[shown] for row in rows])
 
 
 @app.command()
@@ -248,7 +253,8 @@ def connection(chosen: Settings) -> dict[str, Any]:
     from streams import kafka
 
     try:
-        return kafka.client_config(chosen, RunFolder(chosen.data_dir))
+        # What goes wrong is said in our own words; librdkafka's lines would come between.
+        return kafka.client_config(chosen, RunFolder(chosen.data_dir)) | {"log_level": 0}
     except NotRunning as error:
         raise fail(str(error)) from None
 
@@ -263,13 +269,13 @@ def instant(text: str) -> datetime:
 
 @contextmanager
 def broker_troubles() -> Iterator[None]:
-    """Say in one line that the broker does not answer; Ctrl-C is an ordinary end."""
+    """Say in one line that the broker does not answer; Ctrl-C ends with 130, as shells have it."""
     try:
         yield
     except KafkaException as error:
-        raise fail(f"Kafka does not answer: {error.args[0]}") from None
+        raise fail(f"Kafka does not answer: {error.args[0].str()}") from None
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def show_rows(
     if console.is_terminal:
         table = Table(title=title, title_justify="left")
         for heading, figures in zip(headings, right, strict=True):
-            table.add_column(heading, justify="right" if figures else "left")
+            table.add_column(heading, justify="right" if figures else "left", no_wrap=heading == headings[0])
         for row in rows:
             # As text: what is in brackets is no markup.
             table.add_row(*map(Text, row))

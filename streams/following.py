@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from schemas.base import Message, Reason
 from schemas.ensembles import EnsembleDeployed, EnsembleDeploying, EnsembleFailed
@@ -19,7 +20,7 @@ from schemas.experiments import (
     GateVerdict,
     SurvivorsSelected,
 )
-from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, TRIAL_EVENTS, Topic
+from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SIGNALS_BY_MODE, TRIAL_EVENTS, Topic
 from schemas.trials import TrialCached, TrialCompleted, TrialFailed
 from streams.reader import TopicReader
 from streams.source import Record
@@ -106,7 +107,7 @@ class RequestStory:
                 self.best, self.deflated_sharpe = event.best, event.deflated_sharpe
                 return (
                     f"searched in {event.seconds:.1f} s: {event.finished} scored, {event.failed} failed, "
-                    f"best score {figure(event.best)} (deflated Sharpe {figure(event.deflated_sharpe)})"
+                    f"best score {figure(event.best)}, not luck with probability {figure(event.deflated_sharpe)}"
                 )
             case ExperimentFailed():
                 return self._end(False, f"failed: {_told(event.reasons)}", event.reasons)
@@ -117,21 +118,25 @@ class RequestStory:
                 return f"{self.survivors} survivors selected, {len(event.passed_over)} better trials passed over"
             case GatePassed():
                 self.verdict = event.verdict
-                sentence = f"the gate passed it (deflated Sharpe {figure(event.verdict.deflated_sharpe)})"
+                sentence = f"the gate passed it: not luck with probability {figure(event.verdict.deflated_sharpe)}"
                 return sentence if self.deploys else self._end(True, sentence)
             case GateRefused():
                 self.verdict = event.verdict
-                sentence = f"the gate refused it: {_told(event.verdict.reasons)}"
+                listed = "".join(f"\n    - {reason.message}" for reason in event.verdict.reasons)
                 if event.verdict.overridden and self.deploys:
-                    return f"{sentence}; overridden"
-                return self._end(not self.deploys, sentence, event.verdict.reasons)
+                    return f"the gate refused it, and it is deployed all the same, as the request asks:{listed}"
+                if not self.deploys:
+                    sentence = f"the gate would refuse it; nothing was asked to be deployed:{listed}"
+                    return self._end(True, sentence, event.verdict.reasons)
+                advice = "\n    nothing is deployed; with deploy.gate false, GATE_OVERRIDE says what it may do"
+                return self._end(False, f"the gate refused it:{listed}{advice}", event.verdict.reasons)
             case EnsembleDeploying():
                 return f"deploying version {event.version} of {event.ensemble}"
             case EnsembleDeployed():
                 self.deployed = event
-                return self._end(
-                    True, f"version {event.version} of {event.ensemble} answers ticks with {event.members} members"
-                )
+                topic = SIGNALS_BY_MODE[event.mode].name
+                answers = f"answers live ticks on {topic} with {event.members} members"
+                return self._end(True, f"version {event.version} of {event.ensemble} {answers}")
             case EnsembleFailed():
                 return self._end(False, f"deployment failed: {_told(event.reasons)}", event.reasons)
         return None
@@ -177,8 +182,7 @@ class RequestStory:
 
 
 def _told(reasons: tuple[Reason, ...]) -> str:
-    told = (f"{reason.where}: {reason.message}" if reason.where else reason.message for reason in reasons)
-    return "; ".join(told) or "no reason given"
+    return "; ".join(map(str, reasons)) or "no reason given"
 
 
 def figure(value: float | None) -> str:
@@ -186,6 +190,10 @@ def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def opened(config: dict[str, object], since: datetime) -> TopicReader:
-    """A reader of every topic that a request's story is told on."""
-    return TopicReader(config, FOLLOWED, since=since)
+def opened(config: dict[str, Any], since: datetime) -> tuple[TopicReader, TopicReader]:
+    """Readers of all that a request's story is told on.
+
+    Trials are followed from `since` on. What tells of experiments and ensembles is little, and read from its beginning:
+    the request may have been sent before, and have ended long ago.
+    """
+    return TopicReader(config, [EXPERIMENT_EVENTS, ENSEMBLE_EVENTS]), TopicReader(config, [TRIAL_EVENTS], since=since)

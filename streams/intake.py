@@ -124,7 +124,7 @@ class Intake:
                 "request_refused",
                 partition=record.partition,
                 offset=record.offset,
-                reasons=[reason.message for reason in reasons],
+                reasons=[*map(str, reasons)],
                 trace_id=record.trace.trace_id,
             )
 

@@ -211,4 +211,4 @@ def served(version: Version) -> ServedVersion:
 
 
 def _told(reasons: Sequence[Reason]) -> list[str]:
-    return [reason.message for reason in reasons]
+    return [*map(str, reasons)]

@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -19,6 +20,8 @@ from streams.following import RequestStory, event_of, opened
 
 SOURCE = "/orchestrator/cli"
 DELIVERY_SECONDS = 30.0
+WONDER_SECONDS = 15.0
+"""An accepted request is told of at once."""
 
 
 class NotProduced(Exception):
@@ -102,11 +105,20 @@ def follow_request(
     """
     story = RequestStory(request_id, deploys)
     heard = time.monotonic()
-    with opened(config, since) as reader, display.activity(f"search {request_id}") as activity:
+    wondered = False
+    with ExitStack() as stack:
+        readers = [stack.enter_context(reader) for reader in opened(config, since)]
+        activity = stack.enter_context(display.activity(f"search {request_id}"))
         while not story.ended and not (stop is not None and stop.is_set()):
-            if patience is not None and time.monotonic() - heard > patience:
+            silence = time.monotonic() - heard
+            if patience is not None and silence > patience:
                 break
-            for record in reader.read(0.1):
+            if silence > WONDER_SECONDS and not story.heard and not wondered:
+                wondered = True
+                activity.say(
+                    "nothing heard yet: does the service run? `orchestrator topics` shows how far it is behind"
+                )
+            for record in (record for reader in readers for record in reader.read(0.05)):
                 try:
                     event = event_of(record)
                 except Undecodable:

@@ -17,6 +17,8 @@ from streams.reader import TopicReader
 from streams.vitals import CONSUMED
 
 TOPIC_HEADINGS = ("topic", "partitions", "produced", "lag", "key", "kept", "de-duplicated by")
+BRIEF = 4
+"""So many of them tell of the topics as they are; the others are the contract's."""
 STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 
 

@@ -31,7 +31,7 @@ from streams.metrics import DEAD_LETTERS, SIGNAL_SECONDS, SIGNALS, SKIPS, TICKS
 from streams.publisher import Outgoing, Publishing
 from streams.routes import Route, Routes, heard_on
 from streams.source import Record
-from streams.triage import SKIPPED, TickRules, Triage, fault_of_clock, triage
+from streams.triage import SKIPPED, TickRules, Triage, before, fault_of_clock, triage
 
 log = structlog.get_logger(__name__)
 
@@ -183,7 +183,7 @@ class TickPath:
         tick = each.tick
         # Its mode is the serving version's, which may have become another's since the tick was gathered.
         place = _place(each.route.ensemble, tick, answer.served.mode)
-        newest = out.answered.get(place) or self._memory.newest(place)
+        newest = before(tick, out.answered.get(place) or self._memory.newest(place))
         verdict = triage(tick, newest, now=now, rules=self._rules)
         if verdict is not Triage.FRESH:
             self._pass_over(each, verdict, now, out)
@@ -247,7 +247,7 @@ class TickPath:
             "tick_refused",
             partition=record.partition,
             offset=record.offset,
-            reasons=[reason.message for reason in reasons],
+            reasons=[*map(str, reasons)],
             trace_id=record.trace.trace_id,
         )
 

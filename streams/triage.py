@@ -49,6 +49,12 @@ def fault_of_clock(tick: FeatureTick, now: datetime) -> Reason | None:
     return None
 
 
+def before(tick: FeatureTick, newest: Answered | None) -> Answered | None:
+    """What was answered before this tick, as far as it counts: a replay that goes back begins anew, holding nothing."""
+    goes_back = newest is not None and (tick.event_time, tick.revision) < newest.bar
+    return None if tick.mode == "replay" and goes_back else newest
+
+
 def triage(tick: FeatureTick, newest: Answered | None, *, now: datetime, rules: TickRules) -> Triage:
     """Sort a tick by what its place has answered before and by its age.
 
@@ -59,6 +65,7 @@ def triage(tick: FeatureTick, newest: Answered | None, *, now: datetime, rules: 
         rules: the age that is still acted on.
     """
     bar = (tick.event_time, tick.revision)
+    newest = before(tick, newest)
     if newest is not None and bar <= newest.bar:
         return Triage.REPEAT if bar == newest.bar else Triage.LATE
     if tick.mode == "live" and now - tick.available_at > rules.ttl:

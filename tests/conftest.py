@@ -37,13 +37,11 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = str(TOKEN)
 os.environ[MARK] = secrets.token_hex(8)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """What shares a broker, a Ray head or a service stays in one process where tests run side by side."""
-    for item in items:
-        kind = item.path.relative_to(Path(__file__).parent).parts[0]
-        if kind in SHARING:
-            item.add_marker(pytest.mark.xdist_group(kind))
+    kind = item.path.relative_to(Path(__file__).parent).parts[0]
+    if kind in SHARING:
+        item.add_marker(pytest.mark.xdist_group(kind))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -118,10 +118,11 @@ class Service:
         """A request's story up to its end."""
         story = RequestStory(request_id, deploys)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        with opened(self.config, datetime(2000, 1, 1, tzinfo=UTC)) as reader:
-            while not story.ended:
+        told, trials = opened(self.config, datetime(2000, 1, 1, tzinfo=UTC))
+        with told, trials:
+            while not story.ended or story.scored + story.failed < story.trials:
                 assert time.monotonic() < deadline, f"{request_id} did not end: {story}"
-                for record in reader.read(0.2):
+                for record in (*told.read(0.1), *trials.read(0.1)):
                     story.apply(event_of(record))
         return story
 

@@ -221,6 +221,8 @@ def test_what_an_ensemble_says_does_not_depend_on_who_else_listens(stream: list[
 
 @given(streams)
 def test_a_redelivered_stream_gives_no_second_signal(stream: list[Record]) -> None:
+    # A replay that goes back begins anew: whoever follows it knows its signals by their ids.
+    stream = [each for each in stream if b'"mode":"replay"' not in (each.value or b"")]
     once, twice = line(), line()
     asyncio.run(taken([stream], once))
     moved = [replace(each, offset=each.offset + 100) for each in stream]

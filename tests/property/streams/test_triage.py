@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from schemas.base import Mode
 from schemas.ticks import FeatureTick
 from streams.memory import Answered
-from streams.triage import AHEAD_LIMIT, TickRules, Triage, fault_of_clock, triage
+from streams.triage import AHEAD_LIMIT, TickRules, Triage, before, fault_of_clock, triage
 from tests.unit.streams.fakes import NOW, bar, tick
 
 RULES = TickRules(ttl=timedelta(seconds=60))
@@ -26,11 +26,20 @@ def verdict(on: FeatureTick, newest: Answered | None) -> Triage:
 
 @given(ticks, answered)
 def test_what_was_answered_or_is_older_than_that_is_never_fresh(on: FeatureTick, newest: Answered) -> None:
-    before = (on.event_time, on.revision)
-    answered_before = (newest.event_time, newest.revision)
+    this, answered_before = (on.event_time, on.revision), newest.bar
     found = verdict(on, newest)
-    assert (found is Triage.REPEAT) == (before == answered_before)
-    assert (found is Triage.LATE) == (before < answered_before)
+    assert (found is Triage.REPEAT) == (this == answered_before)
+    assert (found is Triage.LATE) == (this < answered_before and on.mode != "replay")
+
+
+@given(ticks, answered)
+def test_a_replay_that_goes_back_begins_anew(on: FeatureTick, newest: Answered) -> None:
+    again = on.model_copy(update={"mode": "replay"})
+    if (on.event_time, on.revision) < newest.bar:
+        assert before(again, newest) is None
+        assert verdict(again, newest) is Triage.FRESH
+    else:
+        assert before(again, newest) is newest
 
 
 @given(ticks, st.none() | answered)
@@ -53,7 +62,7 @@ def test_where_nothing_was_answered_a_tick_is_fresh_unless_it_has_expired(on: Fe
 def test_of_any_stream_each_bar_and_revision_is_fresh_at_most_once(stream: list[FeatureTick]) -> None:
     newest: Answered | None = None
     fresh = []
-    for each in stream:
+    for each in (one for one in stream if one.mode != "replay"):
         if verdict(each, newest) is Triage.FRESH:
             newest = Answered(each.event_time, each.revision, "", 0, 0)
             fresh.append(newest.bar)

@@ -1,8 +1,8 @@
 """A request as a person writes it, and following it, with events from a list instead of a broker."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from io import StringIO
 from threading import Event
@@ -70,9 +70,8 @@ def records(topic: str, events: Sequence[Message]) -> list[Record]:
 
 
 def following(monkeypatch: pytest.MonkeyPatch, reading: Reading, **options: Any) -> tuple[RequestStory, str]:
-    @contextmanager
-    def opened(config: object, since: datetime) -> Iterator[Reading]:
-        yield reading
+    def opened(config: object, since: datetime) -> list[AbstractContextManager[Reading]]:
+        return [nullcontext(reading)]
 
     monkeypatch.setattr(requesting, "opened", opened)
     written = StringIO()
@@ -94,7 +93,7 @@ def test_a_request_is_followed_to_its_end_and_every_step_is_told(monkeypatch: py
     assert story.succeeded
     assert "accepted as mine: 2 trials on AAPL" in written
     assert "search request-mine: 2/2" in written
-    assert "version 1 of bot-mine answers ticks with 3 members" in written
+    assert "version 1 of bot-mine answers live ticks on signals with 3 members" in written
 
 
 def test_an_event_of_a_newer_version_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
