@@ -63,8 +63,9 @@ class SignalMemory:
             if record.value is not None:
                 place, answered = read_state(record)
                 known = self._answered.get(place)
-                # Where an instrument has changed its partition, what it left in the old one may be read last.
-                if known is None or known.bar <= answered.bar:
+                # Where an instrument has changed its partition, what it left in the old one may be read last. Replays
+                # go back; of them the last word counts.
+                if known is None or known.bar <= answered.bar or place[-1] == "replay":
                     self._answered[place] = answered
 
     def newest(self, place: Place) -> Answered | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -156,7 +157,10 @@ def test_each_covering_ensemble_answers_each_bar_that_moves_on_exactly_once(
             mode = route.mode if value["mode"] == "live" else value["mode"]
             place, moved = (route.ensemble, value["ticker"], mode), (value["event_time"], value["revision"])
             expired = value["mode"] == "live" and value["available_at"] < (NOW - timedelta(minutes=30)).isoformat()
-            if value["ticker"] in route.tickers and not expired and moved > newest.get(place, ("", 0)):
+            last = newest.get(place, ("", 0))
+            # A replay may go back.
+            moves = moved > last or (mode == "replay" and moved != last)
+            if value["ticker"] in route.tickers and not expired and moves:
                 newest[place] = moved
                 expected.append((*place, *moved))
     found = [
@@ -164,7 +168,8 @@ def test_each_covering_ensemble_answers_each_bar_that_moves_on_exactly_once(
         for each in asked.signals
     ]
     assert sorted(found) == sorted(expected)
-    assert len({each.id for each in asked.signals}) == len(asked.signals)
+    ids = Counter(each.id for each in asked.signals if each.mode != "replay")
+    assert set(ids.values()) <= {1}
 
 
 @given(streams, cuts, st.integers(0, 24), st.booleans())
@@ -204,10 +209,15 @@ def test_a_batch_that_could_not_be_published_is_answered_alike_when_it_is_taken_
 
     asyncio.run(again_and_again())
     # What was published before the trouble is published again, under the same ids: the first of each counts.
-    first: dict[str, Signal] = {}
-    for each in troubled.signals:
-        first.setdefault(each.id, each)
-    assert said(list(first.values())) == said(without.signals)
+    assert said(firsts(troubled.signals)) == said(firsts(without.signals))
+
+
+def firsts(signals: Sequence[Signal]) -> list[Signal]:
+    """Of each id, the first signal."""
+    found: dict[str, Signal] = {}
+    for each in signals:
+        found.setdefault(each.id, each)
+    return list(found.values())
 
 
 @given(streams, st.sampled_from(ROUTES))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from schemas.base import Mode
 from schemas.envelope import Undecodable
 from schemas.topics import SIGNAL_STATE
 from streams.decision import Moment, decide
@@ -12,9 +13,10 @@ from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, tick
 PLACE = ("alpha", "AAPL", "1h", "live")
 
 
-def state(hours: int, partition: int = 0, revision: int = 0) -> Outgoing:
+def state(hours: int, partition: int = 0, revision: int = 0, mode: Mode = "live") -> Outgoing:
     answer = batch_answer(np.array([0.9]), ["AAPL"])
-    signal, answered = decide(tick(hours, revision=revision), answer, 0, None, Moment(NOW, NOW, False))
+    on = tick(hours, revision=revision, mode=mode)
+    signal, answered = decide(on, answer, 0, None, Moment(NOW, NOW, False))
     return state_record(signal, answered, partition)
 
 
@@ -44,6 +46,14 @@ def test_of_a_place_in_two_partitions_the_newest_bar_counts_whichever_is_read_la
     newest = found.newest(PLACE)
     assert newest is not None
     assert newest.event_time == bar(9)
+
+
+def test_of_a_replay_that_went_back_the_last_word_counts() -> None:
+    found = memory(state(9, mode="replay"), state(2, mode="replay"))
+    found.restore([0])
+    newest = found.newest(("alpha", "AAPL", "1h", "replay"))
+    assert newest is not None
+    assert newest.event_time == bar(2)
 
 
 def test_partitions_of_ticks_beyond_those_of_the_states_share_them() -> None:
