@@ -31,7 +31,7 @@ check: setup     ## architecture, style and types
 	$(BIN)/mypy
 
 test: check      ## every check and every test
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --verbose
 
 test-fast: setup ## what needs neither broker nor Ray
 	$(BIN)/pytest -m "not slow" --quiet --numprocesses 2 --dist loadgroup --hypothesis-profile fast
