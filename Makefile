@@ -1,6 +1,7 @@
 # Everything lives in the tree: .venv/ holds the interpreter's packages and the embedded broker's jars, data/ what a run writes.
 PYTHON ?= python3
 BIN := .venv/bin
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 .PHONY: help setup demo up test test-fast check lock schemas clean
 help:            ## what can be made
@@ -31,10 +32,10 @@ check: setup     ## architecture, style and types
 	$(BIN)/mypy
 
 test: check      ## every check and every test
-	$(BIN)/pytest --verbose
+	$(BIN)/pytest --verbose $(SIDE_BY_SIDE)
 
 test-fast: setup ## what needs neither broker nor Ray
-	$(BIN)/pytest -m "not slow" --quiet --numprocesses 2 --dist loadgroup --hypothesis-profile fast
+	$(BIN)/pytest -m "not slow" --quiet $(SIDE_BY_SIDE) --hypothesis-profile fast
 
 schemas: setup   ## write the JSON Schemas and the AsyncAPI document again
 	$(BIN)/orchestrator schemas schemas/generated

@@ -128,6 +128,8 @@ class KafkaSource(Repeating):
             "auto.commit.interval.ms": 1000,
             "partition.assignment.strategy": "cooperative-sticky",
             "fetch.wait.max.ms": 50,
+            # A worker that was killed is missed after this long, not after the 45 s of the default.
+            "session.timeout.ms": 10_000,
         }
         # librdkafka's callbacks run inside poll, so one thread owns the consumer from the first call to the last.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"poll-{topic.name}")

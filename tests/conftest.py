@@ -23,7 +23,6 @@ settings.load_profile("thorough")
 
 MARK = "RAY_ORCHESTRATOR_TESTS"
 LEAVING_SECONDS = 20.0
-SHARING = ("integration", "e2e")
 
 # Ray reads these when it is imported, which test modules do: its daemons on the loopback, no talk with the outside.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -37,11 +36,12 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = str(TOKEN)
 os.environ[MARK] = secrets.token_hex(8)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What shares a broker, a Ray head or a service stays in one process where tests run side by side."""
-    kind = item.path.relative_to(Path(__file__).parent).parts[0]
-    if kind in SHARING:
-        item.add_marker(pytest.mark.xdist_group(kind))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those with a broker or Ray follow one another: together they would starve."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("slow"))
 
 
 @pytest.fixture(scope="session", autouse=True)
