@@ -1,7 +1,7 @@
 # Everything lives in the tree: .venv/ holds the interpreter's packages and the embedded broker's jars, data/ what a run writes.
 PYTHON ?= python3
 BIN := .venv/bin
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
+SIDE_BY_SIDE := --numprocesses 2
 
 .PHONY: help setup demo up test test-fast check lock schemas clean
 help:            ## what can be made

@@ -7,10 +7,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from streams.child import alive
 
@@ -36,12 +38,16 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = str(TOKEN)
 os.environ[MARK] = secrets.token_hex(8)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those with a broker or Ray follow one another: together they would starve."""
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("slow"))
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]
+    """Side by side, what shares a broker, a Ray head or a service stays in one process: the rest goes on beside it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "sharing" if nodeid.startswith(("tests/integration/", "tests/e2e/")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    """How tests are shared out where there are several processes."""
+    return Sharing(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
