@@ -11,7 +11,7 @@ WORKDIR /src
 
 # Dependencies change seldom and the source often, hence two layers.
 COPY requirements/lock.txt requirements/lock.txt
-RUN python -m pip install --quiet --require-hashes --requirement requirements/lock.txt
+RUN python -m pip install --quiet --no-deps --require-hashes --requirement requirements/lock.txt
 
 COPY pyproject.toml README.md ./
 COPY schemas schemas

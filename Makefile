@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := --numprocesses 2
 
-.PHONY: help setup demo up test test-fast check lock schemas clean
+.PHONY: help setup demo up test test-fast test-matrix bench-search bench-gate check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -12,7 +12,7 @@ help:            ## what can be made
 	@rm -f $@
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
 	@$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements/lock.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@test -n "$$KAFKA_BOOTSTRAP_SERVERS" || $(BIN)/orchestrator broker fetch
 	@touch $@
@@ -37,13 +37,24 @@ test: check      ## every check and every test
 test-fast: setup ## what needs neither broker nor Ray
 	$(BIN)/pytest -m "not slow" --quiet $(SIDE_BY_SIDE) --hypothesis-profile fast
 
+test-matrix: setup ## every strategy with every algorithm on the running service
+	EVERY_COMBINATION=1 $(BIN)/pytest --verbose tests/e2e/test_strategies.py
+
+bench-search: setup ## searches beside what one would use instead: a table, and one JSON object
+	$(BIN)/python -m benchmarks.search
+
+bench-gate: setup ## does the gate keep luck out and let skill in
+	$(BIN)/python -m benchmarks.gate
+
 schemas: setup   ## write the JSON Schemas and the AsyncAPI document again
 	$(BIN)/orchestrator schemas schemas/generated
 
+# NCCL, which joins the GPUs of several hosts, is left out: xgboost loads it only there, and it is larger than all the rest.
 lock: setup      ## resolve the dependencies again, with hashes
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	    --python-version 3.11 --extra embedded --extra samples --group dev pyproject.toml --output-file requirements/lock.txt
+	    --python-version 3.11 --all-extras --group dev --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 \
+	    pyproject.toml --output-file requirements/lock.txt
 
 clean:           ## remove the environment and what runs have written
 	rm -rf .venv data
