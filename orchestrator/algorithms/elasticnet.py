@@ -1,26 +1,26 @@
 """Elastic net: linear regression that shrinks and selects features (Zou and Hastie, 2005)."""
 
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from functools import cache
+from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from sklearn.preprocessing import StandardScaler
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from orchestrator.algorithms.base import CannotTrain, Configuration, MalformedModel, quoted
+from orchestrator.algorithms.base import Budget, CannotTrain, Configuration, Predictor, Resources
+from orchestrator.algorithms.hyperparameters import Limit, completed, refuse
+from orchestrator.algorithms.moments import Moments
 from orchestrator.algorithms.penalised import Penalty, solve
+from orchestrator.algorithms.sealed import compact, parsed
+from orchestrator.algorithms.training import Rows, answer, usable
 from orchestrator.core.arrays import Floats
-from orchestrator.core.splits import Fold
 from schemas.base import FeatureName, Reason, Scalar
+from schemas.search import Dimension, LogUniform, Uniform
 
-LIMITS = {"alpha": (1e-6, 100.0), "l1_ratio": (0.0, 1.0)}
-"""Smallest and largest value of each hyper-parameter, both included.
-
-alpha is in units of the target's standard deviation over the training rows, since features and target are standardised:
-a feature whose correlation with the target is below alpha * l1_ratio gets no coefficient by itself.
+LIMITS = {"alpha": Limit(1e-6, 100.0), "l1_ratio": Limit(0.0, 1.0)}
+"""alpha is in units of the target's standard deviation over the training rows, since features and target are
+standardised: a feature whose correlation with the target is below alpha * l1_ratio gets no coefficient by itself.
 """
 
 
@@ -38,26 +38,27 @@ class ElasticNetPredictor:
         Raises:
             ValueError: `features` has another number of columns.
         """
-        if features.ndim != 2 or features.shape[1] != len(self.feature_names):
-            raise ValueError(f"features must be (n, {len(self.feature_names)}), not {features.shape}")
-        predicted = np.full(len(features), self.intercept)
-        with np.errstate(over="ignore", invalid="ignore"):
-            # Feature after feature, not one matrix product: the bits of a row's prediction must not depend on which
-            # rows share its batch.
-            for column, coefficient in zip(features.T, self.coefficients, strict=True):
-                predicted += coefficient * column
-        return np.where(np.isfinite(predicted), predicted, np.nan)
+        return answer(features, len(self.feature_names), self._predict)
+
+    def _predict(self, rows: Rows) -> Floats:
+        predicted = np.full(len(rows), self.intercept)
+        # Feature after feature, not one matrix product: the bits of a row's prediction must not depend on which rows
+        # share its batch.
+        for column, coefficient in zip(rows.T, self.coefficients, strict=True):
+            predicted += coefficient * column
+        return predicted
 
     def dump(self) -> bytes:
         """Canonical JSON (sorted keys, no spaces, shortest digits that give the same bits back)."""
-        stored = {
-            "algorithm": ElasticNetTrainer.name,
-            "version": ElasticNetTrainer.version,
-            "feature_names": self.feature_names,
-            "coefficients": self.coefficients,
-            "intercept": self.intercept,
-        }
-        return json.dumps(stored, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+        return compact(
+            {
+                "algorithm": ElasticNetTrainer.name,
+                "version": ElasticNetTrainer.version,
+                "feature_names": self.feature_names,
+                "coefficients": self.coefficients,
+                "intercept": self.intercept,
+            }
+        )
 
     @classmethod
     def load(cls, dumped: bytes) -> "ElasticNetPredictor":
@@ -66,16 +67,54 @@ class ElasticNetPredictor:
         Raises:
             MalformedModel: the bytes are not such JSON; one reason for each fault.
         """
-        try:
-            stored = _Stored.model_validate_json(dumped)
-        except ValidationError as error:
-            raise MalformedModel(
-                tuple(
-                    Reason(code="malformed_model", where=quoted(".".join(map(str, fault["loc"]))), message=fault["msg"])
-                    for fault in error.errors()
-                )
-            ) from error
+        stored = parsed(_Stored, dumped)
         return cls(stored.feature_names, stored.coefficients, stored.intercept)
+
+
+class ElasticNetTraining:
+    """A training set as its moments, which are taken once for each share of the rows.
+
+    Args:
+        moments: of the features and, as the last column, the target, over the latest so many percent of the rows.
+        feature_names: of the features.
+    """
+
+    def __init__(self, moments: Callable[[int], Moments], feature_names: Sequence[str]) -> None:
+        self._moments = cache(moments)
+        self._feature_names = tuple(feature_names)
+
+    def fit(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        budget: int | None = None,
+        starts: Sequence[Predictor | None] | None = None,
+    ) -> tuple[ElasticNetPredictor, ...]:
+        """Train on the latest `budget` percent of the rows, as `Training.fit`.
+
+        A solution is exact and nothing is random: neither starts nor the seed change anything.
+
+        Raises:
+            CannotTrain: configurations are refused, or no coefficients were found (`not_converged`).
+        """
+        penalties = [
+            Penalty(each["alpha"], each["l1_ratio"])
+            for each in completed(ElasticNetTrainer.name, LIMITS, configurations)
+        ]
+        moments = self._moments(ElasticNetTrainer.budget.full if budget is None else budget)
+        deviation, correlation = moments.standardised()
+        weights, astray = solve(correlation[:-1, :-1], correlation[:-1, -1], penalties)
+        if astray:
+            message = "No coefficients were found; raise alpha, or leave out features that repeat others."
+            raise CannotTrain(
+                Reason(code="not_converged", where=f"configurations[{row}]", message=message) for row in astray
+            )
+        coefficients = weights * (deviation[-1] / deviation[:-1])
+        intercepts = moments.mean[-1] - (coefficients * moments.mean[:-1]).sum(axis=1)
+        return tuple(
+            ElasticNetPredictor(self._feature_names, tuple(row), intercept)
+            for row, intercept in zip(coefficients.tolist(), intercepts.tolist(), strict=True)
+        )
 
 
 class ElasticNetTrainer:
@@ -83,111 +122,60 @@ class ElasticNetTrainer:
 
     name: ClassVar[str] = "elasticnet"
     version: ClassVar[str] = "1"
-    cpus: ClassVar[float] = 1.0
+    resources: ClassVar[Resources] = Resources(cpus=1.0)
+    budget: ClassVar[Budget] = Budget("percent_of_rows", full=100, accumulates=False)
+    batch: ClassVar[int] = 256
+    streams: ClassVar[Literal["sufficient_statistics"]] = "sufficient_statistics"
+    # Features of daily equity bars correlate with the next return by 0.02 to 0.05: above alpha * l1_ratio = 0.05
+    # hardly any is left, and below alpha = 0.001 nothing is shrunk.
+    space: ClassVar[dict[str, Dimension]] = {
+        "alpha": LogUniform(kind="loguniform", low=0.0005, high=0.2),
+        "l1_ratio": Uniform(kind="uniform", low=0.0, high=1.0),
+    }
     default_grid: ClassVar[dict[str, tuple[Scalar, ...]]] = {
-        # Features of daily equity bars correlate with the next return by 0.02 to 0.05: above alpha * l1_ratio = 0.05
-        # hardly any is left, and below alpha = 0.001 nothing is shrunk.
         "alpha": (0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
         "l1_ratio": (0.1, 0.5, 0.9),
     }
 
     def refuse(self, configuration: Configuration) -> tuple[Reason, ...]:
         """Everything that is wrong with a configuration: parameters unknown, missing, no numbers or out of range."""
-        reasons = [
-            Reason(code="unknown_parameter", where=quoted(name), message=f"elasticnet has: {', '.join(LIMITS)}.")
-            for name in sorted(set(configuration) - set(LIMITS))
-        ]
-        for name, (low, high) in LIMITS.items():
-            if name not in configuration:
-                reasons.append(Reason(code="missing_parameter", where=name, message=f"Give {low:g} to {high:g}."))
-                continue
-            value = configuration[name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-                reasons.append(Reason(code="parameter_not_a_number", where=name, message=f"Give {low:g} to {high:g}."))
-            elif not low <= value <= high:
-                message = f"{value:g} is out of range: give {low:g} to {high:g}."
-                reasons.append(Reason(code="parameter_out_of_range", where=name, message=message))
-        return tuple(reasons)
+        return refuse(self.name, LIMITS, configuration)
 
-    def evaluate(
-        self,
-        configurations: Sequence[Configuration],
-        features: Floats,
-        target: Floats,
-        folds: Sequence[Fold],
-        seed: int,
-    ) -> Floats:
-        """Out-of-fold predictions, as `Trainer.evaluate`; nothing is random, so that `seed` changes nothing.
+    def prepare(
+        self, features: Floats, target: Floats, feature_names: Sequence[str], *, seed: int, threads: int
+    ) -> ElasticNetTraining:
+        """The training set of the finite rows, as `Trainer.prepare`; `seed` and `threads` change nothing."""
+        rows, outcome = usable(features, target)
 
-        Features and target are standardised by the training rows of each fold. Which other configurations share the
-        call changes no more than a prediction's last digits.
-        """
-        penalties = self._penalties(configurations)
-        trained = [self._train(penalties, features[fold.train], target[fold.train]) for fold in folds]
-        predicted = [model.predict(features[fold.test]) for model, fold in zip(trained, folds, strict=True)]
-        return np.concatenate(predicted, axis=1) if predicted else np.empty((len(penalties), 0))
+        def latest(percent: int) -> Moments:
+            first = len(rows) - max(1, -(-len(rows) * percent // 100))
+            return Moments.of(rows[first:], outcome[first:])
 
-    def fit(
-        self,
-        configuration: Configuration,
-        features: Floats,
-        target: Floats,
-        feature_names: Sequence[str],
-        seed: int,
-    ) -> ElasticNetPredictor:
-        """Train on every finite row, as `Trainer.fit`; nothing is random, so that `seed` changes nothing."""
-        trained = self._train(self._penalties([configuration]), features, target)
-        return ElasticNetPredictor(
-            tuple(feature_names), tuple(trained.coefficients[0].tolist()), float(trained.intercepts[0])
-        )
+        return ElasticNetTraining(latest, feature_names)
+
+    def summarise(self, features: Floats, target: Floats) -> Moments:
+        """The moments of a block of rows, as `Streaming.summarise`."""
+        return Moments.of(features, target)
+
+    def prepare_summarised(self, latest: Callable[[int], Moments], feature_names: Sequence[str]) -> ElasticNetTraining:
+        """The training set with these moments, as `Streaming.prepare_summarised`."""
+        return ElasticNetTraining(latest, feature_names)
+
+    def predictions(self, predictors: Sequence[Predictor], features: Floats) -> Floats:
+        """(k, n) predictions in one matrix product, as `Trainer.predictions`."""
+        own = cast(Sequence[ElasticNetPredictor], predictors)
+        coefficients = np.array([predictor.coefficients for predictor in own]).reshape(len(own), features.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            predicted = coefficients @ features.T
+            predicted += np.array([predictor.intercept for predictor in own])[:, None]
+        known = np.isfinite(predicted)
+        if not known.all():
+            predicted[~known] = np.nan
+        return predicted
 
     def load(self, dumped: bytes) -> ElasticNetPredictor:
         """The predictor that `ElasticNetPredictor.dump` wrote."""
         return ElasticNetPredictor.load(dumped)
-
-    def _penalties(self, configurations: Sequence[Configuration]) -> list[Penalty]:
-        faults = [
-            reason.model_copy(update={"where": quoted(f"configurations[{row}].{reason.where}")})
-            for row, configuration in enumerate(configurations)
-            for reason in self.refuse(configuration)
-        ]
-        if faults:
-            raise CannotTrain(faults)
-        return [Penalty(float(c["alpha"]), float(c["l1_ratio"])) for c in configurations]
-
-    def _train(self, penalties: Sequence[Penalty], features: Floats, target: Floats) -> "_Trained":
-        known = np.isfinite(target) & np.isfinite(features).all(axis=1)
-        if np.count_nonzero(known) < 2:
-            message = f"{len(target)} training rows hold {np.count_nonzero(known)} that are finite; 2 are the least."
-            raise CannotTrain([Reason(code="too_few_rows", message=message)])
-        columns = StandardScaler().fit(features[known])
-        outcome = StandardScaler().fit(target[known, None])
-        coefficients, astray = solve(
-            columns.transform(features[known]), outcome.transform(target[known, None])[:, 0], penalties
-        )
-        if astray:
-            message = "No coefficients were found; raise alpha, or leave out features that repeat others."
-            raise CannotTrain(
-                Reason(code="not_converged", where=f"configurations[{row}]", message=message) for row in astray
-            )
-        # A column that is constant up to rounding has a variance of rounding errors, and nothing to say.
-        constant = np.ptp(features[known], axis=0) == 0.0
-        coefficients = np.where(constant, 0.0, coefficients * (outcome.scale_ / columns.scale_))
-        return _Trained(coefficients, outcome.mean_ - coefficients @ columns.mean_)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """Models of one training set in the data's own units: `coefficients` (k, f), `intercepts` (k,)."""
-
-    coefficients: Floats
-    intercepts: Floats
-
-    def predict(self, features: Floats) -> Floats:
-        """(k, n), NaN for a row of `features` (n, f) that is not finite."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            predicted = self.intercepts[:, None] + self.coefficients @ features.T
-        return np.where(np.isfinite(features).all(axis=1), predicted, np.nan)
 
 
 class _Stored(BaseModel):

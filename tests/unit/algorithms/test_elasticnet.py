@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,11 +8,10 @@ from orchestrator.algorithms import penalised
 from orchestrator.algorithms.base import CannotTrain, Configuration, MalformedModel
 from orchestrator.algorithms.elasticnet import ElasticNetPredictor, ElasticNetTrainer
 from orchestrator.core.arrays import Floats
-from orchestrator.core.splits import Fold
 
 TRAINER = ElasticNetTrainer()
-NAMES = ("a", "b", "c")
-PREDICTOR = ElasticNetPredictor(NAMES, (0.5, -2.0, 0.0), 0.125)
+NAMES = ("a", "b", "c", "d", "e", "f")
+PREDICTOR = ElasticNetPredictor(NAMES[:3], (0.5, -2.0, 0.0), 0.125)
 
 
 def planted(rows: int = 400, seed: int = 1) -> tuple[Floats, Floats]:
@@ -21,8 +21,11 @@ def planted(rows: int = 400, seed: int = 1) -> tuple[Floats, Floats]:
     return features, 0.01 * features[:, 0] - 50.0 * features[:, 1] + rng.normal(0.0, 0.02, rows)
 
 
-def one_fold(rows: int = 400, train: int = 300) -> tuple[Fold, ...]:
-    return (Fold(np.arange(train), np.arange(train, rows)),)
+def fit(
+    configurations: Sequence[Configuration], features: Floats, target: Floats, budget: int | None = None
+) -> tuple[ElasticNetPredictor, ...]:
+    training = TRAINER.prepare(features, target, NAMES[: features.shape[1]], seed=0, threads=1)
+    return training.fit(configurations, budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -54,36 +57,9 @@ def test_every_fault_of_a_configuration_is_named(configuration: Configuration, e
     assert [(reason.code, reason.where) for reason in TRAINER.refuse(configuration)] == expected
 
 
-def test_a_refused_configuration_is_not_trained_and_named_by_its_place() -> None:
-    features, target = planted()
-    good, bad = {"alpha": 0.01, "l1_ratio": 0.5}, {"alpha": 0.01}
-    with pytest.raises(CannotTrain) as refusal:
-        TRAINER.evaluate([good, bad], features, target, one_fold(), seed=0)
-    assert [(reason.code, reason.where) for reason in refusal.value.reasons] == [
-        ("missing_parameter", "configurations[1].l1_ratio")
-    ]
-
-
-def test_out_of_fold_predictions_come_in_the_order_of_configurations_and_folds() -> None:
-    features, target = planted()
-    rows = np.arange(400)
-    folds = (Fold(rows[:200], rows[200:250]), Fold(rows[:250], rows[250:260]), Fold(rows[:260], rows[260:]))
-    grid = [{"alpha": alpha, "l1_ratio": l1_ratio} for alpha in (0.3, 0.001, 0.3) for l1_ratio in (1.0, 0.0)]
-    predicted = TRAINER.evaluate(grid, features, target, folds, seed=0)
-    assert predicted.shape == (6, 200)
-    np.testing.assert_array_equal(predicted[0], predicted[4])
-    for row, configuration in enumerate(grid):
-        start = 0
-        for fold in folds:
-            fitted = TRAINER.fit(configuration, features[fold.train], target[fold.train], NAMES, seed=0)
-            part = predicted[row, start : start + len(fold.test)]
-            np.testing.assert_allclose(part, fitted.predict(features[fold.test]), rtol=0, atol=1e-7)
-            start += len(fold.test)
-
-
 def test_what_the_features_explain_is_found_in_their_own_units() -> None:
     features, target = planted(4000)
-    predictor = TRAINER.fit({"alpha": 1e-4, "l1_ratio": 0.5}, features, target, NAMES, seed=0)
+    (predictor,) = fit([{"alpha": 1e-4, "l1_ratio": 0.5}], features, target)
     assert predictor.coefficients[0] == pytest.approx(0.01, rel=0.1)
     assert predictor.coefficients[1] == pytest.approx(-50.0, rel=0.2)
     assert predictor.coefficients[2] == pytest.approx(0.0, abs=1e-7)
@@ -93,10 +69,8 @@ def test_what_the_features_explain_is_found_in_their_own_units() -> None:
 def test_alpha_is_in_units_of_the_targets_deviation() -> None:
     features, target = planted()
     grid = [{"alpha": 0.1, "l1_ratio": 0.5}]
-    predicted = TRAINER.evaluate(grid, features, target, one_fold(), seed=0)
-    np.testing.assert_allclose(
-        TRAINER.evaluate(grid, features * 1000.0, target * 1000.0, one_fold(), seed=0), predicted * 1000.0, rtol=1e-9
-    )
+    (one,), (other,) = fit(grid, features, target), fit(grid, features * 1000.0, target * 1000.0)
+    np.testing.assert_allclose(other.predict(features * 1000.0), one.predict(features) * 1000.0, rtol=1e-9)
 
 
 @pytest.mark.parametrize("l1_ratio", [0.1, 0.5, 1.0])
@@ -104,44 +78,24 @@ def test_above_the_largest_correlation_over_l1_ratio_nothing_is_left_but_the_mea
     features, target = planted()
     strongest = max(abs(np.corrcoef(column, target)[0, 1]) for column in features.T)
     above, below = ({"alpha": factor * strongest / l1_ratio, "l1_ratio": l1_ratio} for factor in (1.001, 0.999))
-    assert TRAINER.fit(above, features, target, NAMES, seed=0).coefficients == (0.0, 0.0, 0.0)
-    assert any(TRAINER.fit(below, features, target, NAMES, seed=0).coefficients)
-    assert TRAINER.fit(above, features, target, NAMES, seed=0).intercept == pytest.approx(target.mean())
-
-
-def test_training_rows_that_are_not_finite_are_left_out_and_such_test_rows_get_no_prediction() -> None:
-    features, target = planted()
-    spoiled, unknown = features.copy(), target.copy()
-    spoiled[10, 2], spoiled[20, 0], unknown[30] = np.nan, np.inf, np.nan
-    spoiled[350, 1], spoiled[360, 2], unknown[370] = np.nan, -np.inf, np.nan
-    grid = [{"alpha": 0.01, "l1_ratio": 0.5}, {"alpha": 100.0, "l1_ratio": 1.0}]
-    predicted = TRAINER.evaluate(grid, spoiled, unknown, one_fold(), seed=0)
-    rows = np.delete(np.arange(300), [10, 20, 30])
-    expected = TRAINER.evaluate(grid, features, target, (Fold(rows, np.arange(300, 400)),), seed=0)
-    expected[:, [50, 60]] = np.nan
-    np.testing.assert_array_equal(predicted, expected)
+    nothing, something = fit([above, below], features, target)
+    assert nothing.coefficients == (0.0, 0.0, 0.0)
+    assert nothing.intercept == pytest.approx(target.mean())
+    assert any(something.coefficients)
 
 
 def test_a_feature_that_is_constant_in_training_gets_no_coefficient() -> None:
     features, target = planted()
-    features[:300, 1] = 0.1
-    for l1_ratio in (0.0, 0.5):
-        configuration = {"alpha": 0.001, "l1_ratio": l1_ratio}
-        assert TRAINER.fit(configuration, features[:300], target[:300], NAMES, seed=0).coefficients[1] == 0.0
+    features[:, 1] = 0.1
+    for predictor in fit([{"alpha": 0.001, "l1_ratio": l1_ratio} for l1_ratio in (0.0, 0.5)], features, target):
+        assert predictor.coefficients[1] == 0.0
 
 
 def test_a_target_that_is_constant_is_predicted_as_it_is() -> None:
     features, _ = planted()
-    for l1_ratio in (0.0, 0.5):
-        predictor = TRAINER.fit({"alpha": 0.001, "l1_ratio": l1_ratio}, features, np.full(400, 0.25), NAMES, seed=0)
+    grid = [{"alpha": 0.001, "l1_ratio": l1_ratio} for l1_ratio in (0.0, 0.5)]
+    for predictor in fit(grid, features, np.full(400, 0.25)):
         assert (predictor.predict(features) == 0.25).all()
-
-
-def test_too_few_finite_rows_are_refused() -> None:
-    features, target = planted(10)
-    target[1:] = np.nan
-    with pytest.raises(CannotTrain, match="too_few_rows"):
-        TRAINER.fit({"alpha": 0.01, "l1_ratio": 0.5}, features, target, NAMES, seed=0)
 
 
 @pytest.mark.parametrize("difference", [0.0, 1e-8, 1e-4, 1e-2])
@@ -150,22 +104,42 @@ def test_features_that_repeat_others_are_no_obstacle(difference: float) -> None:
     noise = np.random.default_rng(0).normal(size=features.shape) * features.std(axis=0)
     repeated = np.column_stack([features, features + difference * noise])
     grid = [{"alpha": alpha, "l1_ratio": l1_ratio} for alpha in (1e-6, 1e-3) for l1_ratio in (0.0, 0.001, 0.5, 1.0)]
-    assert np.isfinite(TRAINER.evaluate(grid, repeated, target, one_fold(), seed=0)).all()
+    assert np.isfinite(TRAINER.predictions(fit(grid, repeated, target), repeated)).all()
 
 
 def test_a_configuration_without_a_solution_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(penalised, "EXCHANGES", 0)
     monkeypatch.setattr(penalised, "STEPS", 0)
     features, target = planted()
     grid = [{"alpha": 1e-5, "l1_ratio": 0.0}, {"alpha": 1e-5, "l1_ratio": 1.0}]
     with pytest.raises(CannotTrain) as refusal:
-        TRAINER.evaluate(grid, features, target, one_fold(), seed=0)
+        fit(grid, features, target)
     assert [(reason.code, reason.where) for reason in refusal.value.reasons] == [("not_converged", "configurations[1]")]
 
 
-def test_no_configurations_give_no_rows_and_no_folds_no_columns() -> None:
+def test_where_exchanging_blocks_does_not_settle_single_steps_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     features, target = planted()
-    assert TRAINER.evaluate([], features, target, one_fold(), seed=0).shape == (0, 100)
-    assert TRAINER.evaluate([{"alpha": 0.1, "l1_ratio": 0.5}], features, target, (), seed=0).shape == (1, 0)
+    grid = [{"alpha": alpha, "l1_ratio": l1_ratio} for alpha in (1e-5, 1e-2, 0.3) for l1_ratio in (0.1, 1.0)]
+    expected = TRAINER.predictions(fit(grid, features, target), features)
+    monkeypatch.setattr(penalised, "EXCHANGES", 0)
+    found = TRAINER.predictions(fit(grid, features, target), features)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * target.std())
+
+
+def test_features_too_large_to_square_are_an_error_of_every_configuration() -> None:
+    features, target = planted()
+    features[0, 0] = 1e300
+    with pytest.raises(CannotTrain) as refusal:
+        fit([{"alpha": 0.01, "l1_ratio": 0.5}, {"alpha": 0.01, "l1_ratio": 0.0}], features, target)
+    assert [reason.code for reason in refusal.value.reasons] == ["not_converged", "not_converged"]
+
+
+def test_a_budget_is_the_latest_share_of_the_rows() -> None:
+    features, target = planted()
+    grid = [{"alpha": 0.01, "l1_ratio": 0.5}]
+    for percent, first in ((100, 0), (25, 300), (1, 396), (33, 268)):
+        (found,), (expected,) = fit(grid, features, target, percent), fit(grid, features[first:], target[first:])
+        np.testing.assert_allclose(found.predict(features), expected.predict(features), rtol=0, atol=1e-12)
 
 
 def test_a_prediction_is_the_intercept_and_the_weighted_features() -> None:

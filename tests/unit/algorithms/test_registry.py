@@ -4,8 +4,12 @@ from typing import Any
 import pytest
 
 from orchestrator.algorithms import base
-from orchestrator.algorithms.base import Trainer, UnknownAlgorithm, registered, trainer
+from orchestrator.algorithms.base import Resources, Trainer, UnknownAlgorithm, registered, trainer
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
+from orchestrator.algorithms.lightgbm_regressor import LightGBMTrainer
+from orchestrator.algorithms.lstm import LSTMTrainer
+from orchestrator.algorithms.random_forest_regressor import RandomForestTrainer
+from orchestrator.algorithms.xgboost_regressor import XGBoostTrainer
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, **offers: tuple[str, ...]) -> None:
@@ -35,9 +39,21 @@ def test_every_registered_default_grid_is_one_that_its_trainer_accepts() -> None
                 assert algorithm.refuse(first | {name: value}) == ()
 
 
-def test_the_elastic_net_fits_the_interface() -> None:
-    typed: Trainer = ElasticNetTrainer()
-    assert typed.cpus == 1.0
+@pytest.mark.parametrize(
+    ("family", "name", "resources"),
+    [
+        (ElasticNetTrainer(), "elasticnet", Resources(cpus=1.0, gpus=0.0)),
+        (XGBoostTrainer(), "xgboost_regressor", Resources(cpus=2.0, gpus=0.5)),
+        (LightGBMTrainer(), "lightgbm_regressor", Resources(cpus=2.0, gpus=0.0)),
+        (RandomForestTrainer(), "random_forest_regressor", Resources(cpus=2.0, gpus=0.0)),
+        (LSTMTrainer(), "lstm", Resources(cpus=4.0, gpus=1.0)),
+    ],
+)
+def test_every_family_is_registered_and_takes_what_the_specification_says(
+    family: Trainer, name: str, resources: Resources
+) -> None:
+    assert type(trainer(name)) is type(family)
+    assert (family.name, family.resources) == (name, resources)
 
 
 @pytest.mark.parametrize("name", ["elasticnt", "", "\x00" * 300])
