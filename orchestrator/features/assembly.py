@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ def assemble(
     *,
     minimum_rows: int = MINIMUM_ROWS,
     found: Sequence[Reason] = (),
+    stored: Callable[[str], Floats] | None = None,
 ) -> Bars:
     """Bars of `columns`: prices and volume by their names, every other column a feature, in the order of their names.
 
@@ -36,6 +37,7 @@ def assemble(
         columns: by name, each (n,).
         minimum_rows: fewer are refused.
         found: faults that are known already.
+        stored: gives all values that are stored of a feature, where `columns` has only a part of them.
 
     Raises:
         UnusableFeatures: there is a fault; the reasons are `found` and all others.
@@ -50,6 +52,7 @@ def assemble(
         *checks.time_faults(event_time, where),
         *checks.price_faults(times, used, where),
         *checks.feature_faults(times, {name: used[name] for name in names}, where),
+        *checks.scaling_faults(names, stored or columns.__getitem__, where),
     ]
     if len(times) < minimum_rows:
         message = (

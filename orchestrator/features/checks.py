@@ -1,11 +1,12 @@
 """What makes a dataset unusable, judged on its columns; each function names every fault it finds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.core.arrays import Flags, Floats, Times
+from orchestrator.core.lookahead import scaling
 from schemas.base import FeatureName, Reason
 
 EVENT_TIME = "event_time"
@@ -86,6 +87,13 @@ def feature_faults(event_time: Times, features: Mapping[str, Floats], where: str
         elif len(values) > 1 and (values == values[0]).all():
             message = f"It is {values[0]:g} in all {len(values)} rows, and so says nothing; leave it out."
             yield fault("feature_constant", _in(where, name), message)
+
+
+def scaling_faults(names: Iterable[str], stored: Callable[[str], Floats], where: str) -> Iterator[Reason]:
+    """Features that were scaled on all their values; `stored` gives them by name, one feature at a time."""
+    for name in names:
+        if (message := scaling(stored(name))) is not None:
+            yield fault("scaled_on_the_whole_sample", _in(where, name), message)
 
 
 def warm_up(features: Mapping[str, Floats]) -> int:

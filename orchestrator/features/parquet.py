@@ -7,22 +7,19 @@ from operator import and_
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.dataset
-from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.core.arrays import Floats
 from orchestrator.core.bars import Bars
 from orchestrator.core.calendar import bar_length
-from orchestrator.features import checks
+from orchestrator.features import arrow, checks
+from orchestrator.features.asking import check_asked, is_ticker, is_timeframe
 from orchestrator.features.assembly import MINIMUM_ROWS, assemble
-from orchestrator.features.source import UnusableFeatures
-from schemas.base import Reason, Ticker, Timeframe
-
-INSTANT = pa.timestamp("us", tz="UTC")
-
-_TICKER: TypeAdapter[str] = TypeAdapter(Ticker)
-_TIMEFRAME: TypeAdapter[str] = TypeAdapter(Timeframe)
+from orchestrator.features.source import Extent, UnusableFeatures
+from schemas.base import Reason
 
 
 class ParquetFeatures:
@@ -34,61 +31,46 @@ class ParquetFeatures:
 
     def tickers(self, timeframe: str) -> tuple[str, ...]:
         """The tickers that have files of `timeframe`, sorted; none where the directory does not exist."""
-        return tuple(ticker for ticker in _folders(self._root, _TICKER) if timeframe in self.timeframes(ticker))
+        return tuple(ticker for ticker in _folders(self._root, is_ticker) if timeframe in self.timeframes(ticker))
 
     def timeframes(self, ticker: str) -> tuple[str, ...]:
         """The timeframes that `ticker` has files of, shortest bar first."""
-        if not _is_valid(_TICKER, ticker):
+        if not is_ticker(ticker):
             return ()
         folder = self._root / ticker
         return tuple(
-            sorted((name for name in _folders(folder, _TIMEFRAME) if any(_files(folder / name))), key=bar_length)
+            sorted((name for name in _folders(folder, is_timeframe) if any(_files(folder / name))), key=bar_length)
         )
+
+    def extent(self, ticker: str, timeframe: str, start: datetime | None = None, end: datetime | None = None) -> Extent:
+        """What `load` would read, as `FeatureSource.extent`: from the files' footers, and the times at the bounds."""
+        check_asked(ticker, timeframe, start, end)
+        files = _Files(self._find(ticker, timeframe), f"{ticker}/{timeframe}")
+        return Extent(rows=files.count(_span(start, end)), columns=len(files.names) - 1)
 
     def load(self, ticker: str, timeframe: str, start: datetime | None = None, end: datetime | None = None) -> Bars:
         """The bars from `start` (included) to `end` (excluded), as `FeatureSource.load`.
 
-        Files are put in the order of their first bars. What is wrong with rows outside the span does not count.
-
-        Raises:
-            UnusableFeatures: there are no such files, or something is wrong in them; every fault at once.
-            ValueError: `start` or `end` is naive.
+        Files are put in the order of their first bars.
         """
-        if any(bound is not None and bound.tzinfo is None for bound in (start, end)):
-            raise ValueError("start and end must carry a UTC offset")
-        where = f"{ticker}/{timeframe}"
-        files = self._find(ticker, timeframe)
-        schemas = _each(files, where, lambda file: pa.dataset.dataset(file, format="parquet").schema)
-        found = list(_schema_faults(files, schemas, where))
-        names = _usable(schemas)
-        if checks.EVENT_TIME not in names:
-            raise UnusableFeatures(found)
-        shape = pa.schema([(name, INSTANT if name == checks.EVENT_TIME else pa.float64()) for name in names])
-        span = _span(start, end)
-        tables = _each(
-            files,
-            where,
-            lambda file: pa.dataset.dataset(file, schema=shape, format="parquet").to_table(names, filter=span),
-            found,
-        )
+        check_asked(ticker, timeframe, start, end)
+        files = _Files(self._find(ticker, timeframe), f"{ticker}/{timeframe}")
+        tables = files.read(files.names, _span(start, end))
         rows = pa.concat_tables(sorted((table for table in tables if table.num_rows), key=_first_time) or tables)
-        event_time = rows[checks.EVENT_TIME].to_numpy().astype("datetime64[us]")
-        columns = {name: rows[name].to_numpy() for name in names if name != checks.EVENT_TIME}
-        return assemble(ticker, timeframe, event_time, columns, minimum_rows=self._minimum_rows, found=found)
+        return assemble(
+            ticker,
+            timeframe,
+            *arrow.arrays(rows),
+            minimum_rows=self._minimum_rows,
+            found=files.faults,
+            stored=None if start is end is None else files.stored,
+        )
 
     def _find(self, ticker: str, timeframe: str) -> list[Path]:
-        """The dataset's files; names that are no names never become a path."""
-        faults = []
-        if not _is_valid(_TICKER, ticker):
-            faults.append(checks.fault("invalid_ticker", ticker, "No ticker is written like this."))
-        if not _is_valid(_TIMEFRAME, timeframe):
-            message = "A timeframe is a number and one of s, m, h, d, w, such as 5m or 1d."
-            faults.append(checks.fault("invalid_timeframe", timeframe, message))
-        if faults:
-            raise UnusableFeatures(faults)
+        """The dataset's files."""
         files = _files(self._root / ticker / timeframe)
         if not files and not (timeframes := self.timeframes(ticker)):
-            known = ", ".join(_folders(self._root, _TICKER)[:20]) or "none"
+            known = ", ".join(_folders(self._root, is_ticker)[:20]) or "none"
             message = f"There are no files {ticker}/*/*.parquet under the features' directory. It has: {known}."
             raise UnusableFeatures([checks.fault("unknown_ticker", ticker, message)])
         if not files:
@@ -102,37 +84,59 @@ class ParquetFeatures:
         return files
 
 
-def _folders(folder: Path, names: TypeAdapter[str]) -> tuple[str, ...]:
+class _Files:
+    """The files of one dataset: `names` of the columns that can be read in each, and the `faults` of the others."""
+
+    def __init__(self, files: Sequence[Path], where: str) -> None:
+        self._files, self._where = files, where
+        self.faults: list[Reason] = []
+        schemas = self._each(lambda file: _dataset(file).schema)
+        self.faults += _schema_faults(files, schemas, where)
+        self.names = sorted(set.intersection(*map(arrow.usable, schemas)))
+        if checks.EVENT_TIME not in self.names:
+            raise UnusableFeatures(self.faults)
+
+    def count(self, span: pa.compute.Expression | None) -> int:
+        """Rows in the span."""
+        times = arrow.read_as([checks.EVENT_TIME])
+        return sum(self._each(lambda file: _dataset(file, times).count_rows(filter=span)))
+
+    def read(self, names: Sequence[str], span: pa.compute.Expression | None) -> list[pa.Table]:
+        """Columns of the rows in the span, a table for each file."""
+        shape = arrow.read_as(names)
+        return self._each(lambda file: _dataset(file, shape).to_table(filter=span))
+
+    def stored(self, name: str) -> Floats:
+        """Every value of a column, file after file."""
+        return np.concatenate([table[name].to_numpy() for table in self.read([name], None)])
+
+    def _each(self, read: Callable[[Path], Any]) -> list[Any]:
+        """What `read` makes of each file; files that it cannot read are faults, raised with those found before."""
+        results, unreadable = [], []
+        for file in self._files:
+            try:
+                results.append(read(file))
+            except (pa.ArrowException, OSError) as error:
+                message = f"The file cannot be read, or its values not converted: {error}"
+                unreadable.append(checks.fault("unreadable_file", f"{self._where}/{file.name}", message))
+        if unreadable:
+            raise UnusableFeatures([*self.faults, *unreadable])
+        return results
+
+
+def _dataset(file: Path, shape: pa.Schema | None = None) -> pa.dataset.Dataset:
+    return pa.dataset.dataset(file, schema=shape, format="parquet")
+
+
+def _folders(folder: Path, is_name: Callable[[str], bool]) -> tuple[str, ...]:
     """The folders in `folder` that have such a name, sorted."""
     if not folder.is_dir():
         return ()
-    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and _is_valid(names, entry.name)))
+    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_name(entry.name)))
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
-
-
-def _is_valid(names: TypeAdapter[str], name: str) -> bool:
-    try:
-        names.validate_python(name, strict=True)
-    except ValidationError:
-        return False
-    return True
-
-
-def _each(files: Sequence[Path], where: str, read: Callable[[Path], Any], found: Sequence[Reason] = ()) -> list[Any]:
-    """What `read` makes of each file; the files that it cannot read are faults, raised with those `found` before."""
-    results, faults = [], []
-    for file in files:
-        try:
-            results.append(read(file))
-        except (pa.ArrowException, OSError) as error:
-            message = f"The file cannot be read, or its values not converted: {error}"
-            faults.append(checks.fault("unreadable_file", f"{where}/{file.name}", message))
-    if faults:
-        raise UnusableFeatures([*found, *faults])
-    return results
 
 
 def _schema_faults(files: Sequence[Path], schemas: Sequence[pa.Schema], where: str) -> Iterator[Reason]:
@@ -144,43 +148,16 @@ def _schema_faults(files: Sequence[Path], schemas: Sequence[pa.Schema], where: s
         if lacking := sorted(set(names) - set(schema.names)):
             message = f"Other files of the dataset have columns that this one lacks: {', '.join(lacking)}."
             yield checks.fault("columns_differ", inside, message)
-        for column in schema:
-            if not _has_usable_type(column):
-                message = f"Column {column.name} is of type {column.type}; it must be {_NEEDED[_is_time(column)]}."
-                yield checks.fault("column_type", inside, message)
-
-
-_NEEDED = {True: "a timestamp with a time zone, such as UTC", False: "a number"}
-
-
-def _is_time(column: pa.Field) -> bool:
-    return bool(column.name == checks.EVENT_TIME)
-
-
-def _has_usable_type(column: pa.Field) -> bool:
-    kind = column.type
-    if _is_time(column):
-        return pa.types.is_timestamp(kind) and kind.tz is not None
-    return any(
-        is_kind(kind)
-        for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
-    )
-
-
-def _usable(schemas: Sequence[pa.Schema]) -> list[str]:
-    """The columns that are in every file and of a usable type in each."""
-    return sorted(
-        set.intersection(*({column.name for column in schema if _has_usable_type(column)} for schema in schemas))
-    )
+        yield from arrow.type_faults(schema, inside)
 
 
 def _span(start: datetime | None, end: datetime | None) -> pa.compute.Expression | None:
     time = pa.compute.field(checks.EVENT_TIME)
     bounds = []
     if start is not None:
-        bounds.append(time >= pa.scalar(start, INSTANT))
+        bounds.append(time >= pa.scalar(start, arrow.INSTANT))
     if end is not None:
-        bounds.append(time < pa.scalar(end, INSTANT))
+        bounds.append(time < pa.scalar(end, arrow.INSTANT))
     return reduce(and_, bounds) if bounds else None
 
 

@@ -1,5 +1,6 @@
 """Where bars and their features come from."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -9,6 +10,17 @@ from orchestrator.core.errors import Refused
 
 class UnusableFeatures(Refused):
     """A dataset cannot be searched on; there is a reason for each of its faults."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much loading would read: rows, those of the warm-up among them, and columns of numbers beside `event_time`.
+
+    Loaded, a number takes 8 bytes.
+    """
+
+    rows: int
+    columns: int
 
 
 class FeatureSource(Protocol):
@@ -22,10 +34,21 @@ class FeatureSource(Protocol):
         """The timeframes that `ticker` has bars of, shortest bar first."""
         ...
 
+    def extent(self, ticker: str, timeframe: str, start: datetime | None = None, end: datetime | None = None) -> Extent:
+        """How much `load` would read, told without reading it.
+
+        Raises:
+            UnusableFeatures: there are no such bars, or their times or their columns cannot be read.
+            ValueError: `start` or `end` is naive.
+        """
+        ...
+
     def load(self, ticker: str, timeframe: str, start: datetime | None = None, end: datetime | None = None) -> Bars:
         """The bars whose event time is at or after `start` and before `end`, without leading warm-up rows.
 
-        `data_hash` depends on nothing but these bars: neither on the ticker's name nor on how they are stored.
+        `data_hash` depends on nothing but these bars: neither on the ticker's name nor on how they are stored. What is
+        wrong with rows outside the span does not count, save that a feature was scaled on all rows together: a part of
+        them does not show it.
 
         Raises:
             UnusableFeatures: there are no such bars, or something is wrong with them; every fault at once.

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -5,9 +6,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.arrays import Floats
+from orchestrator.features import indicators as module
 from orchestrator.features.indicators import WARM_UP, Prices, indicators
 
 FIELDS = tuple(Prices.__annotations__)
+Made = Floats | tuple[Floats, ...] | dict[str, Floats]
+MADE: dict[str, Callable[[Prices], Made]] = {
+    "log_return": lambda p: module.log_return(p.close, 7),
+    "rolling_mean": lambda p: module.rolling_mean(p.close, 9),
+    "rolling_deviation": lambda p: module.rolling_deviation(p.close, 9),
+    "z_score": lambda p: module.z_score(p.close, 9, p.close),
+    "exponential_mean": lambda p: module.exponential_mean(p.close, 0.2, 5),
+    "relative_strength_index": lambda p: module.relative_strength_index(p.close, 5),
+    "macd": lambda p: module.macd(p.close, 3, 8, 4),
+    "range_volatility": lambda p: module.range_volatility(p.high, p.low, 6),
+    "range_position": lambda p: module.range_position(p.high, p.low, p.close, 6),
+    "overnight_gap": lambda p: module.overnight_gap(p.open, p.close),
+    "indicators": indicators,
+}
+"""What each function of the module makes of prices, by its name."""
 
 
 @st.composite
@@ -29,13 +46,26 @@ def each(prices: Prices, change: Callable[[str, Floats], Floats]) -> Prices:
     return Prices(**{name: change(name, getattr(prices, name)) for name in FIELDS})
 
 
+def test_every_function_of_the_module_is_held_to_its_promises() -> None:
+    functions = [
+        made for _, made in inspect.getmembers(module, inspect.isfunction) if made.__module__ == module.__name__
+    ]
+    assert {made.__name__ for made in functions if not made.__name__.startswith(("_", "<"))} == set(MADE)
+
+
 @given(bars(), st.data())
 def test_cutting_off_the_future_changes_no_earlier_value_by_a_bit(prices: Prices, data: st.DataObject) -> None:
     kept = data.draw(st.integers(1, len(prices.close)))
-    whole = indicators(prices)
-    cut = indicators(each(prices, lambda _, values: values[:kept].copy()))
-    for name, values in cut.items():
-        assert values.tobytes() == whole[name][:kept].tobytes(), name
+    cut = each(prices, lambda _, values: values[:kept].copy())
+    for function, make in MADE.items():
+        for name, values in columns(make(cut)).items():
+            assert values.tobytes() == columns(make(prices))[name][:kept].tobytes(), f"{function} {name}"
+
+
+def columns(made: Made) -> dict[str, Floats]:
+    if isinstance(made, dict):
+        return made
+    return {str(place): values for place, values in enumerate(made if isinstance(made, tuple) else (made,))}
 
 
 @given(bars(), st.data())

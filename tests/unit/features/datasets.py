@@ -1,4 +1,4 @@
-"""Writes small parquet datasets, sound or with the faults that a test plants."""
+"""Makes small datasets, which a test plants its faults in."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import pytest
-
-from orchestrator.features.parquet import ParquetFeatures
-from orchestrator.features.source import UnusableFeatures
 
 ROWS = 150
 DAY = np.timedelta64(1, "D")
@@ -44,16 +40,16 @@ def as_table(columns: Mapping[str, Any]) -> pa.Table:
     )
 
 
-def write(directory: Path, columns: Mapping[str, Any], name: str = "bars", **options: Any) -> None:
-    """Write DIRECTORY/ABC/1d/{name}.parquet."""
-    folder = directory / "ABC" / "1d"
+def write(
+    directory: Path,
+    columns: Mapping[str, Any],
+    name: str = "bars",
+    *,
+    ticker: str = "ABC",
+    timeframe: str = "1d",
+    **options: Any,
+) -> None:
+    """Write DIRECTORY/{ticker}/{timeframe}/{name}.parquet."""
+    folder = directory / ticker / timeframe
     folder.mkdir(parents=True, exist_ok=True)
     pa.parquet.write_table(as_table(columns), folder / f"{name}.parquet", **options)
-
-
-def faults(directory: Path, ticker: str = "ABC", timeframe: str = "1d") -> list[tuple[str, str]]:
-    """Code and place of every fault that loading finds."""
-    with pytest.raises(UnusableFeatures) as refusal:
-        ParquetFeatures(directory).load(ticker, timeframe)
-    assert all(len(reason.message) > 20 for reason in refusal.value.reasons)
-    return [(reason.code, reason.where) for reason in refusal.value.reasons]

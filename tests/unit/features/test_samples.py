@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from orchestrator.core.calendar import calendar_named
+from orchestrator.core.lookahead import suspects
 from orchestrator.features.indicators import FEATURES, WARM_UP
 from orchestrator.features.parquet import ParquetFeatures
 from orchestrator.features.samples import (
@@ -87,6 +88,7 @@ def test_written_samples_are_a_sound_dataset(tmp_path: Path) -> None:
         assert bars.feature_names == tuple(sorted(FEATURES))
         assert all(column is not None for column in (bars.open, bars.high, bars.low, bars.volume))
         assert [path.name for path in (tmp_path / ticker / "1d").iterdir()] == ["bars.parquet"]
+        assert suspects(bars) == ()
 
 
 def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
