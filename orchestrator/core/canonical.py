@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -58,26 +58,25 @@ def fingerprint(
     *,
     algorithm: str,
     algorithm_version: str,
-    data_hash: str,
-    ticker: str,
+    data_hash: str | Sequence[str],
+    ticker: str | Sequence[str],
     timeframe: str,
     terms: Terms,
     folds: FoldPlan,
-    cost: float,
+    cost: float | Sequence[float],
     threshold: float,
     exit_threshold: float,
     seed: int,
-    budget: Mapping[str, Scalar] | None = None,
-    parent: str | None = None,
+    stages: Sequence[tuple[Mapping[str, Scalar], int | None]] = (),
     digits: int = FLOAT_DIGITS,
 ) -> str:
     """What makes two trials the same work.
 
     Args:
         configuration: hyper-parameters.
+        data_hash: of each ticker where it is on several; so of `ticker` and `cost`.
         cost: of a change of position by one unit, as a fraction.
-        budget: what training may spend, by the algorithm's own words; None: it has no budget.
-        parent: fingerprint of the trial whose state is carried on.
+        stages: configurations and budgets that it is trained by one after the other; none: in one go, in full.
     """
     return digest(
         {
@@ -93,8 +92,7 @@ def fingerprint(
             "threshold": threshold,
             "exit_threshold": exit_threshold,
             "seed": seed,
-            "budget": budget,
-            "parent": parent,
+            "stages": [[dict(trained_by), budget] for trained_by, budget in stages],
         },
         digits,
     )
@@ -131,14 +129,14 @@ def search_key(
     return digest({"request": work, "algorithm_version": algorithm_version, "data_hash": data_hash}, digits)
 
 
-def lineage_key(tickers: Iterable[str], *, timeframe: str, terms: Terms) -> str:
-    """What makes two experiments of one lineage: the tickers, the timeframe and the target.
+def lineage_key(ticker: str, *, timeframe: str, terms: Terms) -> str:
+    """What makes two trials of one lineage: the ticker, the timeframe and the target.
 
-    How a prediction is traded and what trading costs are not part of it: trying another execution is another try on the
-    same target.
+    Which other tickers were searched beside it is not part of it: more or fewer of them are another try on each. Nor is
+    how a prediction is traded and what trading costs: another execution is another try on the same target.
     """
     target = {"transform": terms.transform, "horizon": terms.horizon}
-    return digest({"tickers": sorted(set(tickers)), "timeframe": timeframe, "target": target})
+    return digest({"ticker": ticker, "timeframe": timeframe, "target": target})
 
 
 def _plain(value: object, digits: int) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from orchestrator.core.arrays import Floats
+from orchestrator.core.arrays import Flags, Floats
 
 EULER_GAMMA = float(np.euler_gamma)
 NO_VARIANCE = 1e-12
@@ -55,6 +55,8 @@ def moments(profit: Floats) -> Moments | None:
 def psr(observed: Moments, benchmark: float = 0.0) -> float | None:
     """Probabilistic Sharpe ratio: the probability that the true Sharpe ratio is above `benchmark`.
 
+    With `expected_maximum` as the benchmark it is the deflated Sharpe ratio.
+
     Phi[(SR - benchmark) sqrt(T - 1) / sqrt(1 - skew SR + (kurtosis - 1) / 4 SR^2)]; None where the root is 0.
     """
     ratio = observed.sharpe
@@ -76,48 +78,58 @@ def expected_maximum(trials: int, variance: float) -> float:
     return math.sqrt(variance) * ((1.0 - EULER_GAMMA) * first + EULER_GAMMA * second)
 
 
-def deflated_sharpe(observed: Moments, trials: int, variance: float) -> float | None:
-    """The probability that the true Sharpe ratio is above what the best of `trials` without skill would show."""
-    return psr(observed, expected_maximum(trials, variance))
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Trials that were scored on the same sessions: `profit` (m, n_sessions), and the ticker of each row."""
+
+    profit: Floats
+    tickers: Sequence[str]
 
 
-def trial_variance(sharpes: Sequence[float], profits: Sequence[Floats]) -> float:
+def trial_variance(sharpes: Sequence[float], cohorts: Sequence[Cohort]) -> float:
     """V of the deflation: the variance of the trials' Sharpe ratios, capped by what trials without skill would show.
 
-    Trials without skill over T sessions, whose profits correlate by r on average, show a variance of (1 - r) / (T - 1).
-    Without the cap, configurations that merely bleed costs would count as luck of the others.
+    The Sharpe ratios of two trials without skill over T sessions, whose profits correlate by r, have a sample variance
+    of (1 - r) / (T - 1) on average; the cap is the mean of that over pairs of trials. Without it, configurations that
+    merely bleed costs would count as luck of the others. Pairs of one cohort count, whatever their tickers are. Pairs
+    of different cohorts and tickers count as uncorrelated; those of one ticker do not count, being mostly the same
+    configurations on almost the same sessions.
 
     Args:
         sharpes: every trial's Sharpe ratio per session, undefined ones left out.
-        profits: one matrix (n_trials, n_sessions) for each span of sessions that trials were scored on; each counts by
-            its number of pairs of trials, and trials without variance do not count.
+        cohorts: every trial's profit; trials without variance do not count.
     """
     if len(sharpes) < 2:
         return 0.0
     observed = float(np.var(np.asarray(sharpes, dtype=np.float64), ddof=1))
-    weights, caps = [], []
-    for profit in profits:
-        correlated = _mean_correlation(profit)
-        if correlated is not None:
-            correlation, pairs = correlated
-            weights.append(pairs)
-            caps.append((1.0 - correlation) / (profit.shape[1] - 1))
-    return min(observed, max(0.0, float(np.average(caps, weights=weights)))) if caps else observed
+    tickers = sorted({ticker for cohort in cohorts for ticker in cohort.tickers})
+    sizes = np.zeros((len(cohorts), len(tickers)))
+    inverse = np.zeros(len(cohorts))
+    pairs = total = 0.0
+    for place, cohort in enumerate(cohorts):
+        directions, varies = _directions(cohort.profit)
+        if not varies.any():
+            continue
+        known = [ticker for ticker, counts in zip(cohort.tickers, varies, strict=True) if counts]
+        np.add.at(sizes[place], np.searchsorted(tickers, known), 1.0)
+        inverse[place] = 1.0 / (cohort.profit.shape[1] - 1)
+        # With rows of length 1, the sum of all correlations is the squared length of the sum of rows.
+        summed, count = directions.sum(axis=0), len(directions)
+        pairs += count * (count - 1) / 2
+        total += (count**2 - float(summed @ summed)) / 2 * inverse[place]
+    apart = np.outer(sizes.sum(axis=1), sizes.sum(axis=1)) - sizes @ sizes.T
+    np.fill_diagonal(apart, 0.0)
+    pairs += float(apart.sum()) / 2
+    total += float((apart @ inverse).sum()) / 2
+    return min(observed, max(0.0, total / pairs)) if pairs else observed
 
 
-def _mean_correlation(profit: Floats) -> tuple[float, float] | None:
-    """Mean correlation over the pairs of rows of (m, T), and the number of pairs; None where there is no pair.
-
-    With rows of mean 0 and length 1, the sum of all correlations is the squared length of the sum of rows.
-    """
+def _directions(profit: Floats) -> tuple[Floats, Flags]:
+    """The rows of (m, T) that vary, about their means and of length 1; and which those are, (m,)."""
     values = np.asarray(profit, dtype=np.float64)
-    if values.shape[0] < 2 or values.shape[1] < 2:
-        return None
+    if values.shape[1] < 2:
+        return np.empty((0, values.shape[1])), np.zeros(len(values), dtype=np.bool_)
     centred = values - values.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
     varies = length > NO_VARIANCE * np.max(np.abs(values), axis=1) * math.sqrt(values.shape[1])
-    count = int(varies.sum())
-    if count < 2:
-        return None
-    total = (centred[varies] / length[varies, np.newaxis]).sum(axis=0)
-    return (float(total @ total) - count) / (count * (count - 1)), count * (count - 1) / 2
+    return centred[varies] / length[varies, np.newaxis], varies

@@ -1,11 +1,13 @@
 """The gate: whether an ensemble may be deployed by itself."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from orchestrator.core.arrays import Floats
-from orchestrator.core.deflation import Moments, deflated_sharpe, expected_maximum, moments, psr
+from orchestrator.core.deflation import Moments, moments, psr
 from schemas.base import Mode, Reason
 from schemas.experiments import GateVerdict
 
@@ -17,18 +19,31 @@ Override = Literal["forbid", "paper", "live"]
 class Evidence:
     """What the gate looks at. Profits are net and by session, flat sessions included, and causal: out of fold.
 
-    `profit` (n,) is the ensemble's, `active` (n,) what it has beyond merely holding its mean position. `trials` and
-    `variance` are N and V of the deflation, over the lineage. `holdout` is the profit over the hold-out, None where
-    there is none; `looks` is how often the lineage has looked at that span, this look included.
+    `profit` (n,) is the ensemble's, `active` (n,) what it has beyond merely holding its mean position; `benchmark` and
+    `active_benchmark` are the Sharpe ratios per session that luck would show of each, after `trials` configurations.
+    `holdout` is the profit over the hold-out, None where there is none; `looks` is the number of this look at it.
     """
 
     profit: Floats
     active: Floats
     sessions_per_year: float
     trials: int
-    variance: float
+    benchmark: float
+    active_benchmark: float
     holdout: Floats | None = None
     looks: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bars of a hold-out: the event times of its first and its last, both included."""
+
+    start: datetime
+    end: datetime
+
+    def overlaps(self, other: "Span") -> bool:
+        """Whether both have a moment in common."""
+        return self.start <= other.end and other.start <= self.end
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,11 @@ def required_of_look(look: int, required: float = REQUIRED) -> float:
     return 1.0 - (1.0 - required) / (look * (look + 1))
 
 
+def look_number(span: Span, earlier: Iterable[Span]) -> int:
+    """Which look at a hold-out this is, from 1, after `earlier` looks by others: each that overlaps has used it up."""
+    return 1 + sum(span.overlaps(other) for other in earlier)
+
+
 def judge(
     evidence: Evidence, *, mode: Mode, gated: bool = True, override: Override = "paper", required: float = REQUIRED
 ) -> Decision:
@@ -65,20 +85,29 @@ def judge(
         ValueError: there is a hold-out, but `looks` is not counted.
     """
     observed, active = moments(evidence.profit), moments(evidence.active)
-    benchmark = expected_maximum(evidence.trials, evidence.variance)
-    deflated = None if observed is None else deflated_sharpe(observed, evidence.trials, evidence.variance)
-    active_deflated = None if active is None else deflated_sharpe(active, evidence.trials, evidence.variance)
+    deflated = None if observed is None else psr(observed, evidence.benchmark)
+    active_deflated = None if active is None else psr(active, evidence.active_benchmark)
     annual = math.sqrt(evidence.sessions_per_year)
-    luck = f"best of {evidence.trials} by luck: Sharpe ratio {benchmark * annual:.2f}"
+
+    def luck(benchmark: float) -> str:
+        return f"best of {evidence.trials} by luck: Sharpe ratio {benchmark * annual:.2f}"
+
     reasons = [
-        *_below("deflated_sharpe", "the deflated Sharpe ratio", deflated, required, _seen(observed, annual), luck),
+        *_below(
+            "deflated_sharpe",
+            "the deflated Sharpe ratio",
+            deflated,
+            required,
+            _seen(observed, annual),
+            luck(evidence.benchmark),
+        ),
         *_below(
             "active_deflated_sharpe",
             "the deflated Sharpe ratio beyond holding the mean position",
             active_deflated,
             required,
             _seen(active, annual),
-            luck,
+            luck(evidence.active_benchmark),
         ),
     ]
     holdout_psr = None
@@ -86,7 +115,7 @@ def judge(
         held_out = moments(evidence.holdout)
         holdout_psr = None if held_out is None else psr(held_out)
         bar = required_of_look(evidence.looks, required)
-        look = f"look {evidence.looks} at these sessions"
+        look = f"look {evidence.looks} at these sessions, or at some of them"
         if evidence.looks > 1:
             look += "; fresh ones would ask for less"
         what = "the probability of skill over the hold-out"
@@ -100,7 +129,7 @@ def judge(
         holdout_psr=holdout_psr,
         looks=evidence.looks,
         trials=evidence.trials,
-        benchmark_sharpe=benchmark,
+        benchmark_sharpe=evidence.benchmark,
         sharpe_ratio=None if observed is None else observed.sharpe * annual,
         sessions=len(evidence.profit),
         required=required,

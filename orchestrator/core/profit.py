@@ -33,12 +33,20 @@ def by_session(values: Floats, session: Integers) -> tuple[Integers, Floats]:
     return numbers, sums
 
 
-def combined(parts: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
-    """An equally divided stake: the mean profit over parts by session, a part without the session being flat in it.
+def aligned(parts: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
+    """The sessions of all parts, ascending, and their profits beside each other, (n_parts, n_sessions).
 
-    Each part is the sessions' numbers and their profits, as `by_session` gives them; so is the answer.
+    Each part is its sessions' numbers and their profits, as `by_session` gives them; it is flat in sessions that it
+    lacks.
     """
-    sessions = np.concatenate([numbers for numbers, _ in parts])
-    profits = np.concatenate([profit for _, profit in parts])
-    numbers, total = by_session(profits, sessions)
-    return numbers, total / len(parts)
+    numbers = np.unique(np.concatenate([own for own, _ in parts]))
+    profits = np.zeros((len(parts), len(numbers)))
+    for row, (own, profit) in zip(profits, parts, strict=True):
+        row[np.searchsorted(numbers, own)] = profit
+    return numbers, profits
+
+
+def combined(parts: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
+    """An equally divided stake: the mean profit over parts by session; parts and answer are as in `aligned`."""
+    numbers, profits = aligned(parts)
+    return numbers, profits.mean(axis=0)

@@ -2,14 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from orchestrator.core.arrays import Floats
-from schemas.base import Reason
+from orchestrator.core.diversity import direction, effective_votes
+from schemas.base import Reason, Scalar
 
 CORRELATION_LIMIT = 0.99
 """Out-of-fold predictions that correlate above this are one opinion: a second vote for it would only add weight."""
@@ -18,22 +17,24 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A trial that is over. `prediction` (n_oof,) is of the same bars for every contender of a ticker.
+    """A trial that is over, among those of the same `tickers`: one, or all of a multi-ticker search.
 
-    `metric` is None where it is not defined; `prediction` is None where the trial failed.
+    `predictions` are beside `tickers`, each (n_oof,) and of the same bars for every contender; None where the trial
+    failed. `metric` is None where it is not defined.
     """
 
     trial: str
-    ticker: str
+    tickers: tuple[str, ...]
+    configuration: Mapping[str, Scalar]
     fingerprint: str
     metric: float | None
     eligible: bool
-    prediction: Floats | None
+    predictions: tuple[Floats, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A survivor and its rank among those of its ticker, from 1."""
+    """A survivor and its rank among those of its tickers, from 1."""
 
     contender: Contender
     rank: int
@@ -41,10 +42,12 @@ class Kept:
 
 @dataclass(frozen=True)
 class Selection:
-    """Who is in, by ticker and rank, and why others are not, in a few reasons for each ticker."""
+    """Who is in, by tickers and rank, and why others are not, in a few reasons for each of the tickers."""
 
     kept: tuple[Kept, ...]
     passed_over: tuple[Reason, ...]
+    effective_votes: Mapping[str, float]
+    """By ticker: how many independent votes those that are kept are worth."""
 
 
 def select(
@@ -54,31 +57,37 @@ def select(
     mode: Literal["max", "min"] = "max",
     correlation_limit: float = CORRELATION_LIMIT,
 ) -> Selection:
-    """The best `top_n` trials of each ticker, without near-clones of a better one.
+    """The best `top_n` trials of the same tickers, without near-clones of a better one.
 
-    Ties are broken by fingerprint, so the order in which trials ended does not count. Trials that failed (`failed`),
-    have no metric (`no_score`) or are not eligible (`not_eligible`) are never kept; `near_clone` is the fourth reason.
+    A near-clone correlates with it above the limit on every ticker. Ties are broken by fingerprint, so the order in
+    which trials ended does not count. Trials that failed (`failed`), have no metric (`no_score`) or are not eligible
+    (`not_eligible`) are never kept; `near_clone` is the fourth reason.
     """
-    by_ticker: dict[str, list[Contender]] = defaultdict(list)
+    populations: dict[tuple[str, ...], list[Contender]] = defaultdict(list)
     for contender in contenders:
-        by_ticker[contender.ticker].append(contender)
+        populations[contender.tickers].append(contender)
     kept: list[Kept] = []
     passed_over: list[Reason] = []
-    for ticker in sorted(by_ticker):
-        chosen, reasons = _best(ticker, by_ticker[ticker], top_n, mode, correlation_limit)
+    votes: dict[str, list[Floats]] = defaultdict(list)
+    for tickers in sorted(populations):
+        chosen, reasons = _best(populations[tickers], top_n, mode, correlation_limit)
         kept += [Kept(contender, rank) for rank, contender in enumerate(chosen, start=1)]
-        passed_over += reasons
-    return Selection(tuple(kept), tuple(passed_over))
+        passed_over += (Reason(code=code, where=_listed(tickers), message=message) for code, message in reasons)
+        for contender in chosen:
+            for ticker, prediction in zip(tickers, contender.predictions or (), strict=True):
+                votes[ticker].append(prediction)
+    return Selection(tuple(kept), tuple(passed_over), {ticker: effective_votes(each) for ticker, each in votes.items()})
 
 
 def _best(
-    ticker: str, contenders: Sequence[Contender], top_n: int, mode: Literal["max", "min"], limit: float
-) -> tuple[list[Contender], list[Reason]]:
+    contenders: Sequence[Contender], top_n: int, mode: Literal["max", "min"], limit: float
+) -> tuple[list[Contender], list[tuple[str, str]]]:
+    """Who is kept, best first, and why others are not: codes and sentences."""
     left_out: dict[str, list[Contender]] = {"failed": [], "no_score": [], "not_eligible": []}
-    ranked: list[tuple[float, str, str, Contender, Floats]] = []
+    ranked: list[tuple[float, str, str, Contender, tuple[Floats, ...]]] = []
     for contender in contenders:
         metric = contender.metric
-        if contender.prediction is None:
+        if contender.predictions is None:
             left_out["failed"].append(contender)
         elif not contender.eligible:
             left_out["not_eligible"].append(contender)
@@ -86,16 +95,16 @@ def _best(
             left_out["no_score"].append(contender)
         else:
             order = -metric if mode == "max" else metric
-            ranked.append((order, contender.fingerprint, contender.trial, contender, contender.prediction))
-    chosen: list[tuple[Contender, Floats]] = []
+            ranked.append((order, contender.fingerprint, contender.trial, contender, contender.predictions))
+    chosen: list[tuple[Contender, list[Floats]]] = []
     clones: dict[str, list[Contender]] = {}
-    for _, _, _, contender, prediction in sorted(ranked, key=lambda entry: entry[:3]):
+    for _, _, _, contender, predictions in sorted(ranked, key=lambda entry: entry[:3]):
         if len(chosen) == top_n:
             break
-        direction = _direction(prediction)
-        original = next((other for other, known in chosen if float(known @ direction) > limit), None)
+        directions = [direction(each) for each in predictions]
+        original = next((other for other, known in chosen if _alike(known, directions, limit)), None)
         if original is None:
-            chosen.append((contender, direction))
+            chosen.append((contender, directions))
         else:
             clones.setdefault(original.trial, []).append(contender)
     sentences = {
@@ -103,28 +112,22 @@ def _best(
         "no_score": "have no score: their metric is not defined, for want of trades or variance",
         "not_eligible": "are not eligible, whatever their score",
     }
-    reasons = [
-        Reason(code=code, where=ticker, message=_sentence(those, sentences[code]))
-        for code, those in left_out.items()
-        if those
-    ]
+    reasons = [(code, _sentence(those, sentences[code])) for code, those in left_out.items() if those]
     reasons += [
-        Reason(code="near_clone", where=ticker, message=_sentence(those, f"correlate with {trial} above {limit:g}"))
-        for trial, those in clones.items()
+        ("near_clone", _sentence(those, f"correlate with {trial} above {limit:g}")) for trial, those in clones.items()
     ]
     return [contender for contender, _ in chosen], reasons
 
 
-def _direction(prediction: Floats) -> Floats:
-    """The prediction about its mean, of length 1: the product of two is their correlation. NaN counts as the mean."""
-    centred = prediction - np.nanmean(prediction) if np.isfinite(prediction).any() else np.zeros_like(prediction)
-    centred = np.nan_to_num(centred)
-    length = float(np.linalg.norm(centred))
-    return centred / length if length > 0.0 else centred
+def _alike(one: Sequence[Floats], other: Sequence[Floats], limit: float) -> bool:
+    return all(float(mine @ theirs) > limit for mine, theirs in zip(one, other, strict=True))
 
 
 def _sentence(those: Sequence[Contender], what: str) -> str:
-    names = sorted(contender.trial for contender in those)
-    listed = ", ".join(names[:_EXAMPLES])
+    listed = _listed(sorted(contender.trial for contender in those))
+    return f"{len(those)} trials {what}: {listed}" if len(those) > 1 else f"1 trial: {listed}: {what}"
+
+
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
-    return f"{len(names)} trials {what}: {listed}{more}" if len(names) > 1 else f"1 trial: {listed}: {what}"
+    return ", ".join(names[:_EXAMPLES]) + more

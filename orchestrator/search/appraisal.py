@@ -1,18 +1,21 @@
 """Making an ensemble of survivors, and following it over rows that it has not seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
 from orchestrator.algorithms.base import Predictor, Trainer
 from orchestrator.core.arrays import Floats, Times
 from orchestrator.core.draft import Assembled, Assembler
+from orchestrator.core.gate import Span
 from orchestrator.core.survivors import Selection
 from orchestrator.search.judgement import Profit, profit_of
+from orchestrator.search.plan import Step
 from orchestrator.search.selection import draft_of, extended
 from orchestrator.search.settings import DriverSettings
-from orchestrator.search.study import Study
+from orchestrator.search.study import Holdout, Study
 from schemas.search import Deploy
 
 
@@ -31,19 +34,37 @@ class Appraisal:
     sessions_per_year: float
 
 
-def refit(study: Study, trainer: Trainer, names: frozenset[str]) -> dict[str, Predictor]:
-    """Train the trials of these names on every row before the hold-out.
+def refit(study: Study, trainer: Trainer, steps: Sequence[Step], *, threads: int) -> dict[str, dict[str, Predictor]]:
+    """Train trials on every row before the hold-out, through all stages that they were trained by.
+
+    Args:
+        study: the experiment's work.
+        trainer: of its algorithm.
+        steps: the last one of each trial.
+        threads: cores that training may use.
+
+    Returns:
+        The predictors by trial and ticker.
 
     Raises:
         CannotTrain: one of them cannot be trained.
     """
-    refitted: dict[str, Predictor] = {}
-    for trial in study.trials:
-        if trial.trial in names:
-            rows = study.grounds[trial.ticker].dataset
-            refitted[trial.trial] = trainer.fit(
-                trial.configuration, rows.features, rows.target, rows.feature_names, study.rules.seed
-            )
+    refitted: dict[str, dict[str, Predictor]] = {step.trial.trial: {} for step in steps}
+    for ticker, ground in study.grounds.items():
+        own = [step for step in steps if ticker in step.trial.tickers]
+        if not own:
+            continue
+        rows = ground.dataset
+        training = trainer.prepare(
+            rows.features, rows.target, rows.feature_names, seed=study.rules.seed, threads=threads
+        )
+        for step in own:
+            start: Predictor | None = None
+            for stage in step.stages:
+                (start,) = training.fit([stage.configuration], budget=stage.budget, starts=[start])
+            if start is None:
+                raise ValueError(f"{step.trial.trial} has no stage to be trained by")
+            refitted[step.trial.trial][ticker] = start
     return refitted
 
 
@@ -51,7 +72,7 @@ def appraise(
     experiment: str,
     study: Study,
     survivors: Selection,
-    predictors: Mapping[str, Predictor],
+    predictors: Mapping[str, Mapping[str, Predictor]],
     deploy: Deploy,
     assembler: Assembler,
     settings: DriverSettings,
@@ -71,7 +92,7 @@ def appraise(
         # Only the scores of this one are of use: what is deployed is calibrated without the hold-out.
         foreseen = assembler.assemble(extended(draft, study))
         whole = {ticker: each.dataset for ticker, each in study.holdouts.items()}
-        holdout = profit_of(assembled, _later(foreseen, study), whole, draft.cost).total
+        holdout = profit_of(assembled, _later(foreseen, study), whole, draft.cost).total.profit
     return Appraisal(
         assembled=assembled,
         ensemble=draft.ensemble,
@@ -83,10 +104,10 @@ def appraise(
     )
 
 
-def holdout_span(study: Study, tickers: tuple[str, ...]) -> str:
-    """What names the hold-out of these tickers: its first and its last bar."""
-    times = [study.holdouts[ticker].dataset.event_time[study.holdouts[ticker].start :] for ticker in tickers]
-    return f"{_text(min(each[0] for each in times))}/{_text(max(each[-1] for each in times))}"
+def span_of(holdout: Holdout) -> Span:
+    """The bars of one ticker's hold-out."""
+    times = holdout.dataset.event_time[holdout.start :]
+    return Span(_moment(times[0]), _moment(times[-1]))
 
 
 def _later(foreseen: Assembled, study: Study) -> dict[str, tuple[Times, Floats]]:
@@ -99,5 +120,6 @@ def _later(foreseen: Assembled, study: Study) -> dict[str, tuple[Times, Floats]]
     return later
 
 
-def _text(moment: np.datetime64) -> str:
-    return str(np.datetime_as_string(moment, unit="s", timezone="UTC"))
+def _moment(time: np.datetime64) -> datetime:
+    moment: datetime = time.astype("datetime64[us]").item()
+    return moment.replace(tzinfo=UTC)

@@ -2,16 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.core.arrays import Floats, Times
+from orchestrator.core.arrays import Floats, Integers, Times
 from orchestrator.core.dataset import Dataset
-from orchestrator.core.deflation import deflated_sharpe, expected_maximum, moments, trial_variance
+from orchestrator.core.deflation import Cohort, expected_maximum, moments, psr, trial_variance
 from orchestrator.core.draft import Assembled
 from orchestrator.core.gate import REQUIRED
-from orchestrator.core.profit import combined
+from orchestrator.core.profit import aligned
 from orchestrator.core.scoring import History, trade
 from orchestrator.store.ledger import LedgerRow
 from schemas.base import Reason
@@ -20,33 +20,74 @@ from schemas.experiments import GateVerdict
 
 @dataclass(frozen=True)
 class Luck:
-    """N and V of the deflation: configurations ever scored in a lineage, and the variance of their Sharpe ratios."""
+    """N and V of the deflation: configurations ever scored on some tickers, and the variance of their Sharpe ratios.
+
+    `by_ticker` is the same of each ticker alone, where each has picks of its own; empty where there is one ticker, or
+    trials were picked on all of them at once.
+    """
 
     trials: int
     variance: float
+    by_ticker: Mapping[str, "Luck"] = field(default_factory=dict)
+
+    def benchmark(self, shares: Mapping[str, float] | None = None) -> float:
+        """SR*: the Sharpe ratio per session that luck would show of a profit whose parts have these shares.
+
+        It is what the best of all trials would show. The best of each ticker together show more, though: on average
+        each earns its own ticker's SR* times its deviation, and where their profits are not alike, the deviation of the
+        whole is less than the sum of theirs. With T tickers that have nothing in common, that is sqrt(T) as much.
+
+        Args:
+            shares: by ticker, the deviation of its profit by session as a share of the whole's; None: of one trial.
+        """
+        best = expected_maximum(self.trials, self.variance)
+        if not self.by_ticker:
+            return best
+        return max(best, sum(share * self.by_ticker[ticker].benchmark() for ticker, share in (shares or {}).items()))
+
+
+@dataclass(frozen=True, eq=False)
+class Portfolio:
+    """Net profit by session (n_sessions,), and by ticker the deviation of its part as a share of the whole's."""
+
+    profit: Floats
+    shares: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class Profit:
-    """An ensemble's net profit by session (n_sessions,): `total`, and what is beyond holding its mean position."""
+    """What an ensemble earns on all of its tickers together: `total`, and what is beyond holding its mean positions."""
 
-    total: Floats
-    active: Floats
+    total: Portfolio
+    active: Portfolio
 
 
-def luck_of(rows: Sequence[LedgerRow]) -> Luck:
-    """The luck that a lineage's ledger tells of."""
-    spans: dict[str, list[Floats]] = defaultdict(list)
+def luck_of(rows: Sequence[LedgerRow], *, together: bool = False) -> Luck:
+    """The luck that the ledger of some tickers' lineages tells of.
+
+    Args:
+        rows: of the ledger. A configuration that was scored on several tickers at once has a row of each, but is one.
+        together: what is judged was picked on all tickers at once, not on each by itself.
+    """
+    tickers: dict[str, list[LedgerRow]] = defaultdict(list)
     for row in rows:
-        spans[row.span_digest].append(row.profit.astype(np.float64))
+        tickers[row.ticker].append(row)
+    apart = {} if together or len(tickers) < 2 else {ticker: luck_of(own) for ticker, own in tickers.items()}
+    cohorts: dict[str, list[LedgerRow]] = defaultdict(list)
+    for row in rows:
+        cohorts[row.span_digest].append(row)
     sharpes = [row.sharpe_per_session for row in rows if row.sharpe_per_session is not None]
-    return Luck(len(rows), trial_variance(sharpes, [np.stack(profits) for profits in spans.values()]))
+    variance = trial_variance(
+        sharpes,
+        [Cohort(np.stack([row.profit for row in own]), [row.ticker for row in own]) for own in cohorts.values()],
+    )
+    return Luck(len({row.fingerprint for row in rows}), variance, apart)
 
 
 def deflated(profit: Floats, luck: Luck) -> float | None:
-    """The deflated Sharpe ratio of profit by session (n,); None where it is not defined."""
+    """The deflated Sharpe ratio of one trial's profit by session (n,); None where it is not defined."""
     observed = moments(profit)
-    return None if observed is None else deflated_sharpe(observed, luck.trials, luck.variance)
+    return None if observed is None else psr(observed, luck.benchmark())
 
 
 def profit_of(
@@ -58,7 +99,7 @@ def profit_of(
     """What following an ensemble's scores would have earned on all of its tickers together.
 
     Each ticker has the same risk: its stake is the inverse of its bars' deviation before the first score, which was
-    known then. Stakes are 1 in the mean.
+    known then. Stakes sum to 1. A ticker is flat in sessions that it lacks.
 
     Args:
         assembled: the ensemble, for its thresholds.
@@ -66,28 +107,30 @@ def profit_of(
         datasets: by ticker, with rows of those event times.
         cost: by ticker, of a change of position by one unit, as a fraction.
     """
-    histories: list[History] = []
+    histories: dict[str, History] = {}
     inverse: list[float] = []
     for ticker, (times, score) in scores.items():
         dataset = datasets[ticker]
         rows = np.searchsorted(dataset.event_time, times)
-        histories.append(
-            trade(
-                dataset,
-                rows,
-                score,
-                threshold=assembled.threshold,
-                exit_threshold=assembled.exit_threshold,
-                cost=cost[ticker],
-            )
+        histories[ticker] = trade(
+            dataset,
+            rows,
+            score,
+            threshold=assembled.threshold,
+            exit_threshold=assembled.exit_threshold,
+            cost=cost[ticker],
         )
         before = dataset.bar_return[: rows[0]]
         inverse.append(1.0 / (float(np.std(before[np.isfinite(before)])) or 1.0))
-    stakes = np.asarray(inverse) / np.mean(inverse)
-    staked = list(zip(histories, stakes.tolist(), strict=True))
-    total = combined([(history.session_ids, stake * history.session_profit) for history, stake in staked])
-    active = combined([(history.session_ids, stake * history.active_profit) for history, stake in staked])
-    return Profit(total[1], active[1])
+    stakes = dict(zip(histories, (np.asarray(inverse) / np.sum(inverse)).tolist(), strict=True))
+    return Profit(
+        _portfolio(
+            {ticker: (each.session_ids, stakes[ticker] * each.session_profit) for ticker, each in histories.items()}
+        ),
+        _portfolio(
+            {ticker: (each.session_ids, stakes[ticker] * each.active_profit) for ticker, each in histories.items()}
+        ),
+    )
 
 
 def nothing_to_judge(luck: Luck) -> GateVerdict:
@@ -98,9 +141,17 @@ def nothing_to_judge(luck: Luck) -> GateVerdict:
         deflated_sharpe=None,
         active_deflated_sharpe=None,
         trials=luck.trials,
-        benchmark_sharpe=expected_maximum(luck.trials, luck.variance),
+        benchmark_sharpe=luck.benchmark(),
         sharpe_ratio=None,
         sessions=0,
         required=REQUIRED,
         reasons=(Reason(code="no_survivors", message=message),),
     )
+
+
+def _portfolio(parts: Mapping[str, tuple[Integers, Floats]]) -> Portfolio:
+    _, profits = aligned(list(parts.values()))
+    whole = profits.sum(axis=0)
+    deviation = float(np.std(whole))
+    shares = np.std(profits, axis=1) / deviation if deviation else np.zeros(len(profits))
+    return Portfolio(whole, dict(zip(parts, shares.tolist(), strict=True)))

@@ -8,13 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.gate import Decision, Evidence, Override, judge
 from orchestrator.core.lifecycle import State
-from orchestrator.search.appraisal import Appraisal, holdout_span
-from orchestrator.search.judgement import Luck, nothing_to_judge
+from orchestrator.search.appraisal import Appraisal, span_of
+from orchestrator.search.judgement import luck_of, nothing_to_judge
 from orchestrator.search.selection import Wish
 from orchestrator.search.study import Study
 from orchestrator.store import ensembles, experiments, ledger
 from orchestrator.store.ensembles import Proposal
 from orchestrator.store.experiments import Experiment
+from orchestrator.store.ledger import LedgerRow
 from schemas.experiments import GatePassed, GateRefused
 
 
@@ -31,18 +32,19 @@ async def settle(
     experiment: Experiment,
     study: Study,
     candidacies: Sequence[Candidacy],
-    luck: Luck,
+    rows: Sequence[LedgerRow],
     override: Override,
     now: datetime,
 ) -> None:
     """Judge every candidacy, count its look at the hold-out, and propose what may be deployed; else it is refused.
 
-    An experiment of which nothing is to be deployed stays selected, with its verdict.
+    An experiment of which nothing is to be deployed stays selected, with its verdict. `rows` are of the ledger, of the
+    lineages of all its tickers.
     """
     proposed = False
     for candidacy in candidacies:
         looks = await _look(tx, experiment, study, candidacy.appraisal, now)
-        decision = decide(candidacy, luck, looks, override)
+        decision = decide(candidacy, rows, looks, override, together=study.together)
         wish, verdict = candidacy.wish, decision.verdict
         event = (GatePassed if verdict.passed else GateRefused)(
             experiment=experiment.id, request_id=wish.request_id, sequence=0, emitted_at=now, verdict=verdict
@@ -55,17 +57,30 @@ async def settle(
         await experiments.advance(tx, experiment.id, State.REFUSED, None, now)
 
 
-def decide(candidacy: Candidacy, luck: Luck, looks: int, override: Override) -> Decision:
-    """What the gate says of one candidacy. `looks` at its hold-out include this one; 0 where there is none."""
+def decide(
+    candidacy: Candidacy, rows: Sequence[LedgerRow], looks: int, override: Override, *, together: bool
+) -> Decision:
+    """What the gate says of one candidacy.
+
+    Args:
+        candidacy: the ensemble.
+        rows: of the ledger; those of its own tickers count.
+        looks: the number of this look at its hold-out; 0 where there is none.
+        override: what a request may do that turns the gate off.
+        together: each member was picked on all tickers at once.
+    """
     appraisal, deploy = candidacy.appraisal, candidacy.wish.deploy
     if appraisal is None:
-        return Decision(nothing_to_judge(luck), None)
+        return Decision(nothing_to_judge(luck_of(rows, together=together)), None)
+    luck = luck_of([row for row in rows if row.ticker in appraisal.tickers], together=together)
+    total, active = appraisal.profit.total, appraisal.profit.active
     evidence = Evidence(
-        profit=appraisal.profit.total,
-        active=appraisal.profit.active,
+        profit=total.profit,
+        active=active.profit,
         sessions_per_year=appraisal.sessions_per_year,
         trials=luck.trials,
-        variance=luck.variance,
+        benchmark=luck.benchmark(total.shares),
+        active_benchmark=luck.benchmark(active.shares),
         holdout=appraisal.holdout,
         looks=looks,
     )
@@ -78,8 +93,8 @@ async def _look(
 ) -> int:
     if appraisal is None or appraisal.holdout is None:
         return 0
-    span = holdout_span(study, appraisal.tickers)
-    return await ledger.record_look(tx, study.lineage, span, experiment.id, now)
+    spans = {study.lineages[ticker]: span_of(study.holdouts[ticker]) for ticker in appraisal.tickers}
+    return await ledger.record_looks(tx, spans, experiment.id, now)
 
 
 def _proposal(experiment: Experiment, study: Study, appraisal: Appraisal, decision: Decision) -> Proposal:

@@ -50,6 +50,29 @@ class Version(Proposal):
     """When it was superseded or given up."""
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """The bars that a version answers, or has answered."""
+
+    ensemble: str
+    tickers: tuple[str, ...]
+    timeframe: str
+
+
+def objection(wanted: Version, serving: Version | None) -> Reason | None:
+    """Why a version must not take the place of the one that serves under its name; None: it may."""
+    if serving is None:
+        return None
+    name = f"{serving.ensemble} version {serving.version}"
+    if serving.experiment == wanted.experiment:
+        message = f"{name} is what another request wanted of the same search; ask for an ensemble_name of its own"
+        return Reason(code="ensemble_taken", where="/deploy/ensemble_name", message=message)
+    if serving.mode == "live" and wanted.mode != "live":
+        message = f"{name} is live, and a version in mode {wanted.mode} would silence it; ask for another ensemble_name"
+        return Reason(code="live_version_serves", where="/deploy/mode", message=message)
+    return None
+
+
 async def propose(tx: AsyncSession, proposal: Proposal, now: datetime) -> int:
     """Write the ensemble's next version as wanted, with its `deploying` event, and return its number, from 1.
 
@@ -147,6 +170,20 @@ async def wanted(tx: AsyncSession) -> list[Version]:
 async def deployed(tx: AsyncSession) -> list[Version]:
     """The version that serves, of each ensemble that has one, by ensemble."""
     return await _in_state(tx, VersionState.DEPLOYED)
+
+
+async def covered(tx: AsyncSession) -> list[Coverage]:
+    """What every version that serves, or has served, answers."""
+    columns = [ensembles.c[name] for name in Coverage.__dataclass_fields__]
+    served = ensembles.c.state.in_([VersionState.DEPLOYED, VersionState.SUPERSEDED])
+    return [Coverage(**row._mapping) for row in await tx.execute(select(*columns).where(served))]
+
+
+async def given_up(tx: AsyncSession) -> frozenset[str]:
+    """The ensembles that no version serves, nor is wanted to."""
+    alive = select(ensembles.c.ensemble).where(ensembles.c.state.in_([VersionState.DEPLOYED, VersionState.WANTED]))
+    found = select(ensembles.c.ensemble).where(ensembles.c.ensemble.not_in(alive))
+    return frozenset((await tx.execute(found)).scalars())
 
 
 async def versions(tx: AsyncSession, ensemble: str) -> list[Version]:

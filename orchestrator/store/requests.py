@@ -5,6 +5,7 @@ say what is there already.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -137,6 +138,15 @@ async def reject(
         return await _known(tx, request_id)
     await arrival.reject(reasons)
     return Rejected(reasons)
+
+
+async def settled(tx: AsyncSession, request_ids: Sequence[str]) -> dict[str, bytes]:
+    """The records' values, as they came, of those requests that founded an experiment or attached to one; by id."""
+    kept = requests.c.request_id.in_(request_ids) & requests.c.outcome.in_(
+        [RequestOutcome.ACCEPTED, RequestOutcome.DUPLICATE]
+    )
+    rows = await tx.execute(select(requests.c.request_id, requests.c.raw).where(kept))
+    return {row.request_id: row.raw for row in rows}
 
 
 async def deploy_clauses(tx: AsyncSession, experiment: str) -> dict[str, Deploy]:

@@ -18,7 +18,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     text,
 )
 
@@ -41,11 +40,12 @@ class RequestOutcome(StrEnum):
 
 
 class TrialStatus(StrEnum):
-    """Where a trial is; the last two are final."""
+    """Where a trial is; the last three are final."""
 
     CREATED = "created"
     RUNNING = "running"
     COMPLETED = "completed"
+    STOPPED_EARLY = "stopped_early"
     FAILED = "failed"
 
 
@@ -132,6 +132,8 @@ trials = Table(
     Column("configuration", JSON, nullable=False),
     Column("fingerprint", String, nullable=False, index=True),
     Column("data_hash", String, nullable=False),
+    Column("parent", String),
+    Column("inherited", JSON, nullable=False, server_default="[]"),
     Column("status", _choice(TrialStatus), nullable=False),
     Column("metrics", JSON(none_as_null=True)),
     Column("eligible", Boolean),
@@ -152,6 +154,19 @@ trial_histories = Table(
     ForeignKeyConstraint(["experiment", "trial"], ["trials.experiment", "trials.trial"]),
 )
 """Apart from `trials`, so that listing trials reads no arrays."""
+
+trial_steps = Table(
+    "trial_steps",
+    metadata,
+    Column("experiment", String, primary_key=True),
+    Column("trial", String, primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("budget", Integer),
+    Column("metrics", JSON, nullable=False),
+    Column("eligible", Boolean, nullable=False),
+    ForeignKeyConstraint(["experiment", "trial"], ["trials.experiment", "trials.trial"]),
+)
+"""How far each trial was trained, and its score then: what a search goes on from when its driver has died."""
 
 sequences = Table(
     "sequences",
@@ -188,18 +203,19 @@ ledger = Table(
     Column("profit", Array, nullable=False),
     Column("recorded_at", Instant, nullable=False),
 )
-"""Every configuration ever scored. No foreign key: it outlives the experiments, and nothing clears it."""
+"""Every configuration ever scored, once a ticker. No foreign key: it outlives experiments, and nothing clears it."""
 
 holdout_looks = Table(
     "holdout_looks",
     metadata,
     Column("lineage", String, primary_key=True),
-    Column("span", String, primary_key=True),
     Column("experiment", String, primary_key=True),
+    Column("span_start", Instant, primary_key=True),
+    Column("span_end", Instant, primary_key=True),
     Column("number", Integer, nullable=False),
     Column("looked_at", Instant, nullable=False),
-    UniqueConstraint("lineage", "span", "number"),
 )
+"""Event times of the first and the last bar that were looked at, and which look that was."""
 
 ensembles = Table(
     "ensembles",

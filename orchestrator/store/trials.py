@@ -14,12 +14,13 @@ from orchestrator.store.database import insert_new
 from orchestrator.store.errors import TrialsNotOpen
 from orchestrator.store.experiments import take
 from orchestrator.store.outbox import append_all
-from orchestrator.store.tables import TrialStatus, trial_histories, trials
+from orchestrator.store.tables import TrialStatus, trial_histories, trial_steps, trials
 from schemas.base import JsonObject, Reason
 from schemas.topics import TRIAL_EVENTS
-from schemas.trials import TrialCompleted, TrialCreated, TrialFailed, TrialStarted
+from schemas.trials import TrialCompleted, TrialCreated, TrialFailed, TrialReported, TrialStarted, TrialStoppedEarly
 
 _OPEN = (TrialStatus.CREATED, TrialStatus.RUNNING)
+_STEP = ("trial", "step", "budget", "metrics", "eligible")
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,13 @@ class PlannedTrial:
     configuration: JsonObject
     fingerprint: str
     data_hash: str
+    parent: str | None = None
+    """The trial that this one is a mutated clone of."""
+    inherited: Sequence[tuple[JsonObject, int | None]] = ()
+    """What its predictors had been trained by before it began: configurations and budgets, oldest first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial(PlannedTrial):
     """A trial as the database has it."""
 
@@ -60,9 +65,20 @@ class History:
     """(n_sessions,) net profit and loss by session."""
 
 
+@dataclass(frozen=True)
+class Reported:
+    """A trial's score after a step of its training, until `budget` in all; None: the family's full one."""
+
+    trial: str
+    step: int
+    budget: int | None
+    metrics: dict[str, float | None]
+    eligible: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Completed:
-    """A trial that has its score."""
+    """A trial that has its final score."""
 
     trial: str
     metrics: dict[str, float | None]
@@ -70,6 +86,8 @@ class Completed:
     seconds: float
     history: History
     reasons: tuple[Reason, ...] = ()
+    step: int = 1
+    budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +118,7 @@ async def plan(tx: AsyncSession, experiment: str, planned: Sequence[PlannedTrial
     ]
     written = {trial for _, trial in await insert_new(tx, trials, rows)}
     new = [trial for trial in planned if trial.trial in written]
-    events = [TrialCreated(**_heading(experiment, trial, now)) for trial in new]
+    events = [TrialCreated(**_heading(experiment, trial, now), parent=trial.parent) for trial in new]
     await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
     return tuple(trial.trial for trial in new)
 
@@ -142,8 +160,74 @@ async def finish(tx: AsyncSession, experiment: str, outcomes: Sequence[Completed
     ]
     if histories:
         await tx.execute(insert(trial_histories), histories)
+    await _note_steps(tx, experiment, [outcome for outcome in outcomes if isinstance(outcome, Completed)])
     events = [_ended(experiment, trial, outcome, now) for trial, outcome in zip(ended, outcomes, strict=True)]
     await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
+
+
+async def report(tx: AsyncSession, experiment: str, reported: Sequence[Reported], now: datetime) -> None:
+    """Write scores of trials that go on, and `reported` events in the order given.
+
+    Raises:
+        UnknownExperiment: there is none of this id.
+        TrialsNotOpen: some were never planned or have ended.
+    """
+    if not reported:
+        return
+    found = await take(tx, experiment)
+    running = await _open(tx, experiment, [each.trial for each in reported])
+    await _note_steps(tx, experiment, reported)
+    events = [
+        TrialReported(**_heading(experiment, trial, now), step=each.step, budget=each.budget, metrics=each.metrics)
+        for trial, each in zip(running, reported, strict=True)
+    ]
+    await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
+
+
+async def stop(tx: AsyncSession, experiment: str, names: Sequence[str], now: datetime) -> None:
+    """Others promise more than the trials of these `names`: each ends with the score of its last step.
+
+    Raises:
+        UnknownExperiment: there is none of this id.
+        TrialsNotOpen: some were never planned or have ended.
+    """
+    if not names:
+        return
+    found = await take(tx, experiment)
+    stopped = await _open(tx, experiment, names)
+    latest = {trial: each[max(each)] for trial, each in (await steps(tx, experiment)).items()}
+    update_one = update(trials).where(
+        (trials.c.experiment == bindparam("in_experiment")) & (trials.c.trial == bindparam("of_trial"))
+    )
+    endings = [
+        {
+            "in_experiment": experiment,
+            "of_trial": name,
+            "status": TrialStatus.STOPPED_EARLY,
+            "metrics": latest[name].metrics if name in latest else {},
+            "eligible": latest[name].eligible if name in latest else None,
+            "finished_at": now,
+        }
+        for name in names
+    ]
+    await tx.execute(update_one, endings)
+    events = [
+        TrialStoppedEarly(
+            **_heading(experiment, trial, now), metrics=latest[trial.trial].metrics if trial.trial in latest else {}
+        )
+        for trial in stopped
+    ]
+    await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
+
+
+async def steps(tx: AsyncSession, experiment: str) -> dict[str, dict[int, Reported]]:
+    """Every score that was written of the experiment's trials: by trial and step."""
+    columns = [trial_steps.c[name] for name in Reported.__dataclass_fields__]
+    rows = await tx.execute(select(*columns).where(trial_steps.c.experiment == experiment).order_by(*columns[:2]))
+    found: dict[str, dict[int, Reported]] = {}
+    for row in rows:
+        found.setdefault(row.trial, {})[row.step] = Reported(**row._mapping)
+    return found
 
 
 async def of_experiment(tx: AsyncSession, experiment: str) -> list[Trial]:
@@ -163,6 +247,12 @@ async def histories(tx: AsyncSession, experiment: str, names: Sequence[str]) -> 
     columns = (trial_histories.c.trial, trial_histories.c.prediction, trial_histories.c.profit)
     of_them = (trial_histories.c.experiment == experiment) & trial_histories.c.trial.in_(names)
     return {row.trial: History(row.prediction, row.profit) for row in await tx.execute(select(*columns).where(of_them))}
+
+
+async def _note_steps(tx: AsyncSession, experiment: str, scored: Sequence[Reported | Completed]) -> None:
+    rows = [{"experiment": experiment} | {name: getattr(each, name) for name in _STEP} for each in scored]
+    if rows:
+        await tx.execute(insert(trial_steps), rows)
 
 
 async def _open(tx: AsyncSession, experiment: str, names: Sequence[str]) -> list[PlannedTrial]:

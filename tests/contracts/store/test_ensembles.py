@@ -10,6 +10,7 @@ from orchestrator.store import ensembles, experiments
 from orchestrator.store.database import Database
 from orchestrator.store.errors import NotWanted
 from orchestrator.store.tables import VersionState
+from schemas.base import Mode
 from tests.contracts.store.makers import (
     NOW,
     REASON,
@@ -160,3 +161,58 @@ async def test_proposals_at_once_get_versions_of_their_own(db: Database) -> None
             return await ensembles.propose(tx, proposal(experiment), NOW)
 
     assert sorted(await asyncio.gather(*map(propose, found))) == [1, 2, 3, 4, 5]
+
+
+async def test_what_served_and_serves_is_covered_and_what_failed_or_waits_is_not(db: Database) -> None:
+    for number, tickers in enumerate([("AAPL", "MSFT"), ("AAPL",), ("IBM",), ("GOOG",)], 1):
+        experiment = await founded(db, number, State.SELECTED)
+        async with db.transaction() as tx:
+            version = await ensembles.propose(tx, proposal(experiment, tickers=tickers, timeframe="1h"), NOW)
+            if number <= 2:
+                await ensembles.mark_deployed(tx, "bot", version, NOW)
+            elif number == 3:
+                await ensembles.mark_failed(tx, "bot", version, (REASON,), NOW)
+    async with db.snapshot() as tx:
+        found = await ensembles.covered(tx)
+    assert {(each.ensemble, each.tickers, each.timeframe) for each in found} == {
+        ("bot", ("AAPL", "MSFT"), "1h"),
+        ("bot", ("AAPL",), "1h"),
+    }
+
+
+async def test_an_ensemble_is_given_up_when_nothing_serves_or_is_wanted(db: Database) -> None:
+    await _deployed(db, 1, "serving")
+    await _proposed(db, 2, "wanted")
+    for number, ensemble in ((3, "failed"), (4, "serving")):
+        _, version = await _proposed(db, number, ensemble)
+        async with db.transaction() as tx:
+            await ensembles.mark_failed(tx, ensemble, version, (REASON,), NOW)
+    async with db.snapshot() as tx:
+        assert await ensembles.given_up(tx) == {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("serving", "wanted", "code"),
+    [
+        (("one", "paper"), ("two", "paper"), None),
+        (("one", "paper"), ("two", "live"), None),
+        (("one", "live"), ("two", "live"), None),
+        (("one", "live"), ("two", "paper"), "live_version_serves"),
+        (("one", "live"), ("two", "shadow"), "live_version_serves"),
+        (("one", "paper"), ("one", "live"), "ensemble_taken"),
+        (("one", "live"), ("one", "live"), "ensemble_taken"),
+    ],
+)
+async def test_a_live_version_is_replaced_by_a_live_one_of_another_search_only(
+    db: Database, serving: tuple[str, Mode], wanted: tuple[str, Mode], code: str | None
+) -> None:
+    for number, name in enumerate(("one", "two"), 1):
+        await founded(db, number, State.SELECTED, name=name)
+    async with db.transaction() as tx:
+        for experiment, mode in (serving, wanted):
+            await ensembles.propose(tx, proposal(experiment, mode=mode), NOW)
+    async with db.snapshot() as tx:
+        old, new = await ensembles.versions(tx, "bot")
+    found = ensembles.objection(new, old)
+    assert (found.code if found else None) == code
+    assert ensembles.objection(new, None) is None

@@ -219,3 +219,14 @@ async def test_two_processes_that_start_at_once_accept_each_request_and_each_wor
     assert {tuple(sorted((left[name], right[name]))) for name in shared} == {("Accepted", "Known")}
     same_work = [outcome for name, outcome in (left | right).items() if name not in shared]
     assert Counter(same_work) == {"Accepted": 1, "Duplicate": 19}
+
+
+async def test_of_requests_that_were_accepted_or_attached_the_bytes_are_known(db: Database) -> None:
+    await admit(db, search("founder"))
+    await admit(db, search("attached"))
+    async with db.transaction() as tx:
+        await requests.reject(tx, "rejected", (REASON,), raw=b"{}", now=NOW)
+    async with db.snapshot() as tx:
+        found = await requests.settled(tx, ["founder", "attached", "rejected", "nobody"])
+        assert await requests.settled(tx, []) == {}
+    assert found == {name: search(name).model_dump_json().encode() for name in ("founder", "attached")}

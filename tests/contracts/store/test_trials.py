@@ -1,5 +1,7 @@
 """Trials: planned, taken up and finished by the batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,7 +78,7 @@ async def test_finished_trials_keep_their_scores_reasons_and_histories(db: Datab
     assert (ended.status, ended.metrics) == ("completed", {"sharpe_ratio": 1.25, "sortino_ratio": None})
     assert (ended.eligible, ended.reasons, ended.seconds) == (True, (), 0.5)
     assert (still_open.status, still_open.finished_at) == ("created", None)
-    assert counts == {"created": 1, "running": 0, "completed": 1, "failed": 1}
+    assert counts == {"created": 1, "running": 0, "completed": 1, "stopped_early": 0, "failed": 1}
     assert histories.keys() == {"t00001"}
     np.testing.assert_array_equal(histories["t00001"].prediction, [0.01, np.nan, -0.02])
     np.testing.assert_array_equal(histories["t00001"].profit, [0.01, np.nan])
@@ -129,3 +131,62 @@ async def test_a_thousand_trials_are_finished_in_one_transaction(db: Database) -
     said = await events(db, "trial-events", experiment)
     assert [event.sequence for event in said] == list(range(1, 2001))
     assert [event.trial for event in said[1000:]] == [plan.trial for plan in planned(1000)]
+
+
+async def test_a_trial_tells_its_steps_and_ends_early_with_the_score_of_the_last(db: Database) -> None:
+    experiment = await _planned(db, 2)
+    names = [plan.trial for plan in planned(2)]
+    async with db.transaction() as tx:
+        await trials.start(tx, experiment, names, later(1))
+        await trials.report(tx, experiment, [_reported(names[0], 1, 11, 0.5), _reported(names[1], 1, 11, None)], NOW)
+    async with db.transaction() as tx:
+        await trials.report(tx, experiment, [_reported(names[0], 2, 33, 0.7)], later(2))
+        await trials.stop(tx, experiment, names, later(3))
+    async with db.snapshot() as tx:
+        rows = await trials.of_experiment(tx, experiment)
+        steps = await trials.steps(tx, experiment)
+    assert [(row.status, row.metrics, row.finished_at) for row in rows] == [
+        (TrialStatus.STOPPED_EARLY, {"sharpe_ratio": 0.7}, later(3)),
+        (TrialStatus.STOPPED_EARLY, {"sharpe_ratio": None}, later(3)),
+    ]
+    assert {name: [step.budget for step in of_it.values()] for name, of_it in steps.items()} == {
+        names[0]: [11, 33],
+        names[1]: [11],
+    }
+    told = [(event.event, event.trial) for event in await events(db, "trial-events", experiment)][4:]
+    assert told == [("reported", names[0]), ("reported", names[1]), ("reported", names[0])] + [
+        ("stopped_early", name) for name in names
+    ]
+
+
+async def test_a_trial_that_ended_reports_no_more(db: Database) -> None:
+    experiment = await _planned(db, 1)
+    (plan,) = planned(1)
+    async with db.transaction() as tx:
+        await trials.start(tx, experiment, [plan.trial], later(1))
+        await trials.finish(tx, experiment, [completed(plan.trial)], later(2))
+    with pytest.raises(TrialsNotOpen):
+        async with db.transaction() as tx:
+            await trials.report(tx, experiment, [_reported(plan.trial, 2, 33, 0.1)], later(3))
+    with pytest.raises(TrialsNotOpen):
+        async with db.transaction() as tx:
+            await trials.stop(tx, experiment, [plan.trial], later(3))
+
+
+async def test_a_clone_is_told_with_its_parent_and_keeps_what_it_inherited(db: Database) -> None:
+    experiment = await founded(db)
+    parent, clone = planned(2)
+    clone = replace(clone, parent=parent.trial, inherited=[({"alpha": 0.1}, 11), ({"alpha": 0.2}, 33)])
+    async with db.transaction() as tx:
+        await trials.plan(tx, experiment, [parent, clone], NOW)
+    async with db.snapshot() as tx:
+        found = await trials.of_experiment(tx, experiment)
+    assert [(row.parent, [tuple(stage) for stage in row.inherited]) for row in found] == [
+        (None, []),
+        (parent.trial, [({"alpha": 0.1}, 11), ({"alpha": 0.2}, 33)]),
+    ]
+    assert [event.parent for event in await events(db, "trial-events", experiment)] == [None, parent.trial]
+
+
+def _reported(trial: str, step: int, budget: int, sharpe: float | None) -> trials.Reported:
+    return trials.Reported(trial, step, budget, {"sharpe_ratio": sharpe}, eligible=True)

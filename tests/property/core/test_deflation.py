@@ -3,7 +3,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.core.deflation import Moments, deflated_sharpe, expected_maximum, moments, psr, trial_variance
+from orchestrator.core.deflation import (
+    Cohort,
+    Moments,
+    expected_maximum,
+    moments,
+    psr,
+    trial_variance,
+)
 
 sharpe = st.floats(-2, 2)
 
@@ -37,7 +44,7 @@ def test_more_trials_or_more_variance_never_help(seen: Moments, n1: int, n2: int
     few, many, low, high = min(n1, n2), max(n1, n2), min(v1, v2), max(v1, v2)
     assert 0 <= expected_maximum(few, low) <= expected_maximum(many, low) + 1e-12
     assert expected_maximum(many, low) <= expected_maximum(many, high)
-    lenient, strict = deflated_sharpe(seen, few, low), deflated_sharpe(seen, many, high)
+    lenient, strict = psr(seen, expected_maximum(few, low)), psr(seen, expected_maximum(many, high))
     if lenient is not None and strict is not None:
         assert strict <= lenient + 1e-12
 
@@ -57,9 +64,14 @@ def test_moments_do_not_depend_on_scale_or_order(seed: int, count: int, scale: f
 def test_the_variance_of_trials_does_not_depend_on_their_order_or_scale(seed: int, count: int, sessions: int) -> None:
     random = np.random.default_rng(seed)
     profit = random.normal(size=(count, sessions))
+    later = random.normal(size=(count, 2 * sessions))
+    tickers = random.choice(list("ABC"), size=count)
     ratios = random.normal(size=count)
-    found = trial_variance(ratios.tolist(), [profit])
+    found = trial_variance(ratios.tolist(), [Cohort(profit, tickers.tolist()), Cohort(later, tickers.tolist())])
     order = random.permutation(count)
-    again = trial_variance(ratios[order].tolist(), [profit[order] * random.uniform(0.1, 10, size=(count, 1))])
+    scaled = profit[order] * random.uniform(0.1, 10, size=(count, 1))
+    again = trial_variance(
+        ratios[order].tolist(), [Cohort(later, tickers.tolist()), Cohort(scaled, tickers[order].tolist())]
+    )
     assert again == pytest.approx(found, rel=1e-9, abs=1e-12)
     assert 0 <= found <= np.var(ratios, ddof=1) + 1e-15

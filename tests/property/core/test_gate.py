@@ -1,8 +1,11 @@
+from datetime import UTC, datetime, timedelta
+from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.gate import Evidence, judge
+from orchestrator.core.gate import Evidence, Span, judge, look_number, required_of_look
 
 MODES = st.sampled_from(["live", "replay", "shadow", "paper"])
 
@@ -18,7 +21,8 @@ def evidence(draw: st.DrawFn) -> Evidence:
         active=random.normal(drift, 1, sessions),
         sessions_per_year=252,
         trials=draw(st.integers(0, 1000)),
-        variance=draw(st.floats(0, 0.01)),
+        benchmark=draw(st.floats(0, 0.2)),
+        active_benchmark=draw(st.floats(0, 0.2)),
         holdout=random.normal(drift, 1, 60) if looks else None,
         looks=looks,
     )
@@ -46,3 +50,40 @@ def test_nothing_that_failed_goes_live_unless_the_service_and_the_request_say_so
 def test_every_failing_figure_has_one_reason(seen: Evidence) -> None:
     verdict = judge(seen, mode="live").verdict
     assert len({reason.where for reason in verdict.reasons}) == len(verdict.reasons) <= 3
+
+
+START = datetime(2020, 1, 1, 21, tzinfo=UTC)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    """A few days of a few months, so that many overlap or touch."""
+    first = draw(st.integers(0, 60))
+    return Span(START + timedelta(days=first), START + timedelta(days=first + draw(st.integers(0, 20))))
+
+
+def days(span: Span) -> set[datetime]:
+    return {span.start + timedelta(days=day) for day in range((span.end - span.start).days + 1)}
+
+
+@given(spans(), st.lists(spans(), max_size=8), st.randoms(use_true_random=False))
+def test_a_look_s_number_counts_the_earlier_looks_that_share_a_day_in_any_order(
+    span: Span, earlier: list[Span], random: Random
+) -> None:
+    number = look_number(span, earlier)
+    assert number == 1 + sum(bool(days(span) & days(other)) for other in earlier)
+    random.shuffle(earlier)
+    assert look_number(span, earlier) == number
+
+
+@given(spans(), spans())
+def test_overlapping_is_mutual_and_a_wider_span_overlaps_no_less(one: Span, other: Span) -> None:
+    assert one.overlaps(other) == other.overlaps(one)
+    assert one.overlaps(one)
+    wider = Span(one.start - timedelta(days=1), one.end + timedelta(days=1))
+    assert wider.overlaps(other) >= one.overlaps(other)
+
+
+@given(st.integers(1, 10_000))
+def test_a_later_look_needs_more_and_never_certainty(look: int) -> None:
+    assert required_of_look(look) < required_of_look(look + 1) < 1

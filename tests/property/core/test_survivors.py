@@ -14,11 +14,12 @@ def contenders(draw: st.DrawFn) -> list[Contender]:
     return [
         Contender(
             trial=f"t{number}",
-            ticker=draw(st.sampled_from(["AAPL", "MSFT"])),
+            tickers=(draw(st.sampled_from(["AAPL", "MSFT"])),),
+            configuration={},
             fingerprint=draw(st.sampled_from("abc")),
             metric=draw(st.none() | st.sampled_from([0.0, 1.0, 2.0, float("nan")])),
             eligible=draw(st.booleans()),
-            prediction=draw(st.none() | st.sampled_from(list(VIEWS))),
+            predictions=draw(st.none() | st.tuples(st.sampled_from(list(VIEWS)))),
         )
         for number in range(count)
     ]
@@ -34,18 +35,22 @@ def test_the_order_in_which_trials_ended_does_not_count(
         (each.contender.trial, each.rank) for each in other.kept
     ]
     assert one.passed_over == other.passed_over
+    assert one.effective_votes == other.effective_votes
 
 
 @given(contenders(), st.integers(1, 4))
 def test_survivors_are_sound_few_ranked_and_no_clones(trials: list[Contender], top_n: int) -> None:
-    kept = select(trials, top_n=top_n).kept
+    selection = select(trials, top_n=top_n)
+    kept = selection.kept
     for ticker in ("AAPL", "MSFT"):
-        own = [each for each in kept if each.contender.ticker == ticker]
+        own = [each for each in kept if each.contender.tickers == (ticker,)]
         assert len(own) <= top_n
         assert [each.rank for each in own] == list(range(1, len(own) + 1))
         metrics = [each.contender.metric for each in own]
         assert all(metric is not None and np.isfinite(metric) for metric in metrics)
         assert metrics == sorted(metrics, reverse=True)  # type: ignore[type-var]
-        views = [id(each.contender.prediction) for each in own]
+        views = [id(view) for each in own for view in each.contender.predictions or ()]
         assert len(set(views)) == len(views)
         assert all(each.contender.eligible for each in own)
+        assert (ticker in selection.effective_votes) == bool(own)
+        assert not own or 1 - 1e-9 <= selection.effective_votes[ticker] <= len(own) + 1e-9

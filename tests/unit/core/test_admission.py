@@ -2,9 +2,9 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from orchestrator.core.admission import MOST_REASONS, Limits, admit
+from orchestrator.core.admission import MOST_REASONS, Defaults, Limits, admit
 from schemas.base import Reason, Scalar
-from schemas.search import SearchRequest
+from schemas.search import Dimension, SearchRequest, Uniform
 
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
 
@@ -15,6 +15,7 @@ class Shrinker:
     def __init__(self) -> None:
         self.asked = 0
         self.default_grid: Mapping[str, tuple[Scalar, ...]] = {"alpha": (0.1, 0.2)}
+        self.space: Mapping[str, Dimension] = {"alpha": Uniform(kind="uniform", low=0.0, high=1.0)}
 
     def refuse(self, configuration: Mapping[str, Scalar]) -> tuple[Reason, ...]:
         self.asked += 1
@@ -41,7 +42,6 @@ def faults(*, limits: Limits | None = None, installed: Shrinker | None = None, *
         SearchRequest.model_validate_json(json.dumps(fields)),
         tickers_available={"AAPL", "MSFT"},
         algorithms={"shrinker": installed or Shrinker()},
-        strategies={"grid"},
         limits=limits or Limits(),
         now=NOW,
     )
@@ -73,12 +73,12 @@ def test_all_faults_are_found_at_once() -> None:
     assert found == [
         "expired",
         "empty_span",
-        "unknown_strategy",
         "unknown_algorithm",
         "unknown_ticker",
         "wrong_direction",
         "flat_at_close_needs_intraday",
         "exit_above_entry",
+        "not_for_strategy",
     ]
 
 
@@ -113,9 +113,11 @@ def test_a_grid_without_parameters_is_refused() -> None:
 def test_options_of_other_strategies_are_not_silently_ignored() -> None:
     found = faults(population_size=20, space={"alpha": {"kind": "uniform", "low": 0, "high": 1}})
     assert [(reason.code, reason.where) for reason in found] == [
-        ("not_for_strategy", "space"),
         ("not_for_strategy", "population_size"),
+        ("not_for_strategy", "space"),
     ]
+    assert codes(strategy="pbt", population_size=4) == ["not_for_strategy"]
+    assert codes(strategy="bayesian", param_grid=None, search_alg="optuna") == ["not_for_strategy"]
 
 
 def test_the_metric_of_the_service_is_judged_where_the_request_is_silent() -> None:
@@ -127,6 +129,42 @@ def test_the_metric_of_the_service_is_judged_where_the_request_is_silent() -> No
 def test_the_exit_threshold_is_held_to_the_lower_of_the_entry_thresholds() -> None:
     assert codes(exit_threshold=0.6, deploy={"threshold": 0.5}) == ["exit_above_entry"]
     assert codes(exit_threshold=0.5, deploy={"threshold": 0.5}) == []
+
+
+SPACE: dict[str, object] = {"alpha": {"kind": "loguniform", "low": 0.001, "high": 1}}
+
+
+def of_space(**changed: object) -> list[str]:
+    return codes(**{"strategy": "random", "param_grid": None, "space": SPACE, **changed})
+
+
+def test_a_space_is_judged_before_anything_is_drawn_from_it() -> None:
+    assert of_space() == of_space(space=None) == []
+    assert of_space(space={}) == ["empty_space"]
+    assert of_space(space={"alpha": {"kind": "uniform", "low": 1, "high": 0}}) == ["low_above_high"]
+    assert of_space(space={"alpha": {"kind": "uniform", "low": 0, "high": 2}}) == ["out_of_range"]
+    assert of_space(space={**SPACE, "other": SPACE["alpha"]}) == ["unknown_parameter"]
+
+
+def test_trials_are_counted_before_they_are_made() -> None:
+    small = Limits(trials=25, defaults=Defaults(population_size=20, num_generations=2, num_samples=10))
+    assert of_space(limits=small) == []
+    assert of_space(limits=small, num_samples=13) == ["too_many_trials"]
+    assert of_space(limits=small, strategy="pbt") == ["too_many_trials"]
+    assert of_space(limits=small, strategy="multi_ticker_pbt") == []
+    choice = {"alpha": {"kind": "choice", "values": [0.1, 0.2]}}
+    assert of_space(limits=small, num_samples=1000, space=choice) == []
+
+
+def test_an_absurd_number_of_names_is_refused_by_its_number() -> None:
+    for fields in (
+        {"param_grid": {f"a{number}": list(range(10)) for number in range(4400)}},
+        {"strategy": "random", "param_grid": None, "space": {f"a{number}": SPACE["alpha"] for number in range(4400)}},
+    ):
+        installed = Shrinker()
+        assert [reason.code for reason in faults(installed=installed, **fields)] == ["too_many_parameters"]
+        assert installed.asked == 0
+    assert codes(param_grid={f"a{number}": list(range(1000)) for number in range(99)})[:1] == ["too_many_trials"]
 
 
 def test_a_rejection_stays_small() -> None:

@@ -101,8 +101,8 @@ def test_what_has_no_json_form_is_an_error() -> None:
         {"threshold": 0.6},
         {"exit_threshold": 0.3},
         {"seed": 43},
-        {"budget": {"epochs": 10}},
-        {"parent": "2" * 64},
+        {"stages": [({"alpha": 0.1}, 10)]},
+        {"stages": [({"alpha": 0.1}, 10), ({"alpha": 0.2}, 20)]},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -182,9 +182,10 @@ def test_the_search_key_knows_the_algorithm_version_and_the_bars() -> None:
     assert len(keys) == 4
 
 
-def test_a_lineage_is_the_tickers_the_timeframe_and_the_target() -> None:
-    base = lineage_key(["AAPL", "MSFT"], timeframe="1d", terms=Terms())
-    assert base == lineage_key(["MSFT", "AAPL", "AAPL"], timeframe="1d", terms=Terms(execution="same_close"))
-    assert base != lineage_key(["AAPL"], timeframe="1d", terms=Terms())
-    assert base != lineage_key(["AAPL", "MSFT"], timeframe="1h", terms=Terms())
-    assert base != lineage_key(["AAPL", "MSFT"], timeframe="1d", terms=Terms(horizon=2))
+def test_a_lineage_is_the_ticker_the_timeframe_and_the_target() -> None:
+    base = lineage_key("AAPL", timeframe="1d", terms=Terms())
+    assert base == lineage_key("AAPL", timeframe="1d", terms=Terms(execution="same_close"))
+    assert base != lineage_key("MSFT", timeframe="1d", terms=Terms())
+    assert base != lineage_key("AAPL", timeframe="1h", terms=Terms())
+    assert base != lineage_key("AAPL", timeframe="1d", terms=Terms(horizon=2))
+    assert base != lineage_key("AAPL", timeframe="1d", terms=Terms(transform="return"))

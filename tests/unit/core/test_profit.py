@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from orchestrator.core.profit import active_part, by_session, changes, combined, net_returns
+from orchestrator.core.profit import active_part, aligned, by_session, changes, combined, net_returns
 
 POSITIONS = np.array([0, 1, 1, -1, 0], dtype=np.int8)
 RETURNS = np.array([0.05, 0.01, -0.02, 0.03, 0.04])
@@ -32,6 +32,7 @@ def test_profit_is_summed_by_session() -> None:
 def test_a_combination_divides_the_stake_equally() -> None:
     first = (np.array([1, 2]), np.array([0.2, 0.4]))
     second = (np.array([2, 3]), np.array([0.2, -0.2]))
+    assert aligned([first, second])[1].tolist() == [[0.2, 0.4, 0.0], [0.0, 0.2, -0.2]]
     sessions, profit = combined([first, second])
     assert sessions.tolist() == [1, 2, 3]
     assert_allclose(profit, [0.1, 0.3, -0.1])

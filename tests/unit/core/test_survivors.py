@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from orchestrator.core.arrays import Floats
+from orchestrator.core.diversity import effective_votes
 from orchestrator.core.survivors import Contender, Selection, select
 
 RANDOM = np.random.default_rng(11)
@@ -17,11 +18,12 @@ def contender(
     eligible: bool = True,
     fingerprint: str | None = None,
 ) -> Contender:
-    return Contender(trial, ticker, fingerprint or trial, metric, eligible, prediction)
+    predictions = None if prediction is None else (prediction,)
+    return Contender(trial, (ticker,), {}, fingerprint or trial, metric, eligible, predictions)
 
 
 def kept(selection: Selection) -> list[tuple[str, str, int]]:
-    return [(each.contender.ticker, each.contender.trial, each.rank) for each in selection.kept]
+    return [(each.contender.tickers[0], each.contender.trial, each.rank) for each in selection.kept]
 
 
 def test_the_best_of_each_ticker_are_kept_in_rank_order() -> None:
@@ -94,3 +96,44 @@ def test_a_prediction_of_nothing_at_all_is_nobodys_clone() -> None:
 def test_predictions_of_different_bars_are_an_error() -> None:
     with pytest.raises(ValueError, match="mismatch"):
         select([contender("a", 2.0, VIEWS[0]), contender("b", 1.0, VIEWS[1][:10])], top_n=2)
+
+
+def test_the_effective_votes_of_each_ticker_are_those_of_its_survivors() -> None:
+    selection = select(
+        [
+            contender("a", 3.0, VIEWS[0]),
+            contender("b", 2.0, VIEWS[0] + 0.5 * VIEWS[1]),
+            contender("c", 1.0, VIEWS[2]),
+            contender("d", 2.0, VIEWS[3], ticker="MSFT"),
+            contender("e", None, VIEWS[4], ticker="IBM"),
+        ],
+        top_n=2,
+    )
+    expected = effective_votes([VIEWS[0], VIEWS[0] + 0.5 * VIEWS[1]])
+    assert 1 < expected < 2
+    assert selection.effective_votes == {"AAPL": expected, "MSFT": pytest.approx(1.0)}
+
+
+def together(trial: str, metric: float, *predictions: Floats) -> Contender:
+    return Contender(trial, ("AAPL", "MSFT"), {}, trial, metric, True, predictions)
+
+
+def test_a_trial_on_several_tickers_is_a_clone_only_where_it_is_one_on_all() -> None:
+    best = together("best", 3.0, VIEWS[0], VIEWS[1])
+    half = together("half", 2.0, VIEWS[0], VIEWS[2])
+    clone = together("clone", 1.0, 2 * VIEWS[0], VIEWS[1] + 1)
+    selection = select([clone, half, best], top_n=3)
+    assert [(each.contender.trial, each.rank) for each in selection.kept] == [("best", 1), ("half", 2)]
+    (reason,) = selection.passed_over
+    assert (reason.code, reason.where) == ("near_clone", "AAPL, MSFT")
+    assert selection.effective_votes == {
+        "AAPL": pytest.approx(1.0),
+        "MSFT": effective_votes([VIEWS[1], VIEWS[2]]),
+    }
+
+
+def test_a_reason_about_many_tickers_names_a_few() -> None:
+    tickers = tuple(f"T{number}" for number in range(1000))
+    failed = Contender("a", tickers, {}, "a", None, False, None)
+    (reason,) = select([failed], top_n=1).passed_over
+    assert reason.where == "T0, T1, T2 and 997 more"

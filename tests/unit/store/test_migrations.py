@@ -27,7 +27,7 @@ def _schema(connection: Connection) -> dict[str, list[str]]:
     """Every table's and index's own SQL but Alembic's, as its sorted clauses, without how it is laid out."""
     rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
     return {
-        name: sorted(re.sub(r"\s+", " ", clause).strip() for clause in re.split(r",\s*\n|\n", sql))
+        name: sorted(re.sub(r"\s+", " ", clause).strip() for clause in re.split(r",\s+(?![^()]*\))|\n", sql))
         for name, sql in rows
         if name != "alembic_version"
     }
