@@ -33,9 +33,9 @@ class GateVerdict(Part):
     """The same of the part that is not merely holding the mean position."""
     holdout_psr: Number | None = None
     looks: Count = 0
-    """How often the lineage has looked at this hold-out span, this look included."""
+    """The number of this look at overlapping hold-outs, the largest over tickers."""
     trials: Count
-    """N of the deflation: every configuration ever scored in the lineage."""
+    """N of the deflation: every configuration ever scored in the lineages of its tickers."""
     benchmark_sharpe: Number | None
     """SR* of the deflation, per session."""
     sharpe_ratio: Number | None
@@ -150,6 +150,8 @@ class SurvivorsSelected(_ExperimentEvent):
     survivors: tuple[Survivor, ...]
     passed_over: tuple[Reason, ...] = ()
     """Better trials that were left out, and why."""
+    effective_votes: dict[Ticker, Number] = Field(default_factory=dict)
+    """By ticker: how many independent votes its survivors are worth."""
 
 
 class GatePassed(_ExperimentEvent):

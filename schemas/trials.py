@@ -25,6 +25,8 @@ class TrialCreated(_TrialEvent):
 
     TYPE: ClassVar[str] = "trial.created"
     event: Literal["created"] = "created"
+    parent: Name | None = None
+    """The trial that this one is a mutated clone of."""
 
 
 class TrialStarted(_TrialEvent):
@@ -40,6 +42,8 @@ class TrialReported(_TrialEvent):
     TYPE: ClassVar[str] = "trial.reported"
     event: Literal["reported"] = "reported"
     step: Count
+    budget: Count | None = None
+    """Until which it has been trained in all: rounds, epochs, or percent of the training rows, as the family has it."""
     metrics: dict[str, Number | None]
 
 

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.algorithms.base import trainer
+from orchestrator.algorithms.base import Trainer, trainer
 from orchestrator.core.arrays import Floats
 from orchestrator.core.draft import Assembler
 from orchestrator.core.errors import Refused
 from orchestrator.core.lifecycle import State
 from orchestrator.core.survivors import Selection
-from orchestrator.features.parquet import ParquetFeatures
+from orchestrator.features.sources import source_at
 from orchestrator.search.appraisal import Appraisal, appraise, refit
+from orchestrator.search.campaign import Campaign, Past
 from orchestrator.search.evaluation import Ground, Rules, reasons_of
-from orchestrator.search.judgement import Luck, deflated, luck_of
-from orchestrator.search.outcomes import Outcome
-from orchestrator.search.plan import PlannedTrial
+from orchestrator.search.judgement import deflated, luck_of
+from orchestrator.search.outcomes import Outcome, Scored
+from orchestrator.search.plan import PlannedTrial, Stage, Step
+from orchestrator.search.populations import populations_of
 from orchestrator.search.recorder import Progress, Recorder, Subject
 from orchestrator.search.selection import Wish, best_of, metric_of, survivors_of, told, wishes_of
 from orchestrator.search.settings import DriverSettings
@@ -27,6 +29,7 @@ from orchestrator.search.verdict import Candidacy, settle
 from orchestrator.store import experiments, ledger, requests, trials
 from orchestrator.store.database import Database
 from orchestrator.store.experiments import Experiment
+from orchestrator.store.ledger import LedgerRow
 from orchestrator.store.tables import TrialStatus
 from orchestrator.store.trials import Trial
 from schemas.base import Reason
@@ -45,12 +48,13 @@ class Search(Protocol):
     def __call__(
         self,
         experiment: str,
-        trials: Sequence[PlannedTrial],
+        campaign: Campaign,
+        trainer: Trainer,
         grounds: Mapping[str, Ground],
         rules: Rules,
         tell: Callable[[Outcome], None],
     ) -> None:
-        """Tell of each trial `Started`, then `Scored` or `Failed`; what `tell` raises ends the search."""
+        """Run the campaign to its end, and tell what becomes of each trial; what `tell` raises ends the search."""
         ...
 
 
@@ -104,38 +108,29 @@ class Course:
 
     async def _study(self, found: Experiment) -> Study:
         def prepared() -> Study:
-            source = ParquetFeatures(self.settings.features_dir)
+            source = source_at(self.settings.features_dir, self.settings.features_db)
             algorithm = trainer(found.request.algorithm)
             return study_of(found.request, load(source, found.request), algorithm, self.settings)
 
-        study = await asyncio.to_thread(prepared)
-        async with self.database.snapshot() as tx:
-            known = await trials.of_experiment(tx, found.id)
-        if faults := _changed(study.trials, known):
-            raise Refused(faults)
-        return study
+        return await asyncio.to_thread(prepared)
 
     async def _begin(self, found: Experiment, study: Study) -> None:
-        """The experiment is running, and its trials are planned."""
+        """The experiment is running."""
         now = self.clock()
         event = ExperimentStarted(
             experiment=found.id,
             request_id=found.request_id,
             sequence=0,
             emitted_at=now,
-            trials=len(study.trials),
+            trials=found.trials,
             data_hash=study.data_hash,
         )
         async with self.database.transaction() as tx:
             await experiments.advance(tx, found.id, State.RUNNING, event, now)
-            await trials.plan(tx, found.id, [_row(trial, study) for trial in study.trials], now)
 
     async def _search(self, found: Experiment, study: Study) -> None:
         """Every trial that has not ended is run, and the search is over."""
-        async with self.database.snapshot() as tx:
-            known = await trials.of_experiment(tx, found.id)
-        unfinished = {trial.trial for trial in known if trial.status in UNFINISHED}
-        await self._evaluate(found, study, [trial for trial in study.trials if trial.trial in unfinished], known)
+        await self._evaluate(found, study)
         async with self.database.snapshot() as tx:
             ended = await trials.of_experiment(tx, found.id)
             best = best_of(study, ended)
@@ -144,14 +139,14 @@ class Course:
         if left := [trial.trial for trial in ended if trial.status in UNFINISHED]:
             message = f"the search is over, but {len(left)} trials were not evaluated, the first of them {left[0]}"
             raise Refused([Reason(code="trials_left", message=message)])
-        luck = await self._luck(study)
+        luck = luck_of(await self._ledger(study), together=study.together)
         now = self.clock()
         event = ExperimentCompleted(
             experiment=found.id,
             request_id=found.request_id,
             sequence=0,
             emitted_at=now,
-            finished=sum(trial.status is TrialStatus.COMPLETED for trial in ended),
+            finished=sum(trial.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY) for trial in ended),
             failed=sum(trial.status is TrialStatus.FAILED for trial in ended),
             best=metric_of(study, best) if best else None,
             deflated_sharpe=deflated(record.profit, luck) if record else None,
@@ -160,23 +155,37 @@ class Course:
         async with self.database.transaction() as tx:
             await experiments.advance(tx, found.id, State.SEARCHED, event, now)
 
-    async def _evaluate(
-        self, found: Experiment, study: Study, todo: Sequence[PlannedTrial], known: Sequence[Trial]
-    ) -> None:
-        if not todo:
-            return
-        progress = Progress(len(study.trials), study.mode)
+    async def _evaluate(self, found: Experiment, study: Study) -> None:
+        async with self.database.snapshot() as tx:
+            known = await trials.of_experiment(tx, found.id)
+            steps = await trials.steps(tx, found.id)
+        planned = {trial.trial: _planned(trial) for trial in known}
+        if faults := _changed(study, known, planned, steps):
+            raise Refused(faults)
+
+        def score_of(scored: Scored) -> float | None:
+            return _higher_is_better(study, scored.metrics, eligible=scored.eligible)
+
+        algorithm = trainer(found.request.algorithm)
+        campaign = Campaign(
+            populations_of(found.request, algorithm, self.settings),
+            study.fingerprint,
+            score_of,
+            {trial.trial: _past(trial, steps.get(trial.trial, {}), study) for trial in known},
+            accumulates=algorithm.budget.accumulates,
+        )
+        progress = Progress(campaign.most, study.mode)
         for trial in known:
-            if trial.status is TrialStatus.COMPLETED:
+            if trial.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY):
                 progress.scored(metric_of(study, trial), bool(trial.eligible))
             progress.failed += trial.status is TrialStatus.FAILED
-        subject = Subject(
-            found.id, found.request_id, study.lineage, study.metric, {trial.trial: trial for trial in study.trials}
-        )
+        subject = Subject(found.id, found.request_id, study.lineages, study.data_hash, study.metric, planned)
         recorder = Recorder(self.database, subject, progress, self.clock)
         writing = asyncio.create_task(recorder.write())
         try:
-            await asyncio.to_thread(self.search, found.id, todo, study.grounds, study.rules, recorder.tell)
+            await asyncio.to_thread(
+                self.search, found.id, campaign, algorithm, study.grounds, study.rules, recorder.tell
+            )
         finally:
             # What was told is written even where the search broke off; where writing failed, this says why.
             recorder.end()
@@ -192,8 +201,9 @@ class Course:
             request_id=found.request_id,
             sequence=0,
             emitted_at=now,
-            survivors=told(selection, study),
+            survivors=told(selection),
             passed_over=selection.passed_over,
+            effective_votes=dict(selection.effective_votes),
         )
         async with self.database.transaction() as tx:
             await experiments.advance(tx, found.id, State.SELECTED, event, now)
@@ -203,15 +213,24 @@ class Course:
         known, predictions = await self._records(found)
         async with self.database.snapshot() as tx:
             wishes = wishes_of(await requests.deploy_clauses(tx, found.id), found.request_id)
+            steps = await trials.steps(tx, found.id)
         chosen = {wish: survivors_of(study, known, predictions, wish.deploy.top_n) for wish in wishes}
-        candidacies = await asyncio.to_thread(self._candidacies, study, chosen)
-        luck = await self._luck(study)
+        names = {kept.contender.trial for selection in chosen.values() for kept in selection.kept}
+        algorithm = trainer(study.rules.algorithm)
+        last = [
+            _last_step(trial, steps[trial.trial], accumulates=algorithm.budget.accumulates)
+            for trial in known
+            if trial.trial in names
+        ]
+        candidacies = await asyncio.to_thread(self._candidacies, study, chosen, algorithm, last)
+        rows = await self._ledger(study)
         async with self.database.transaction() as tx:
-            await settle(tx, found, study, candidacies, luck, self.settings.gate_override, self.clock())
+            await settle(tx, found, study, candidacies, rows, self.settings.gate_override, self.clock())
 
-    def _candidacies(self, study: Study, chosen: Mapping[Wish, Selection]) -> list[Candidacy]:
-        names = frozenset(kept.contender.trial for selection in chosen.values() for kept in selection.kept)
-        predictors = refit(study, trainer(study.rules.algorithm), names)
+    def _candidacies(
+        self, study: Study, chosen: Mapping[Wish, Selection], algorithm: Trainer, steps: Sequence[Step]
+    ) -> list[Candidacy]:
+        predictors = refit(study, algorithm, steps, threads=1)
 
         def appraised(wish: Wish, selection: Selection) -> Appraisal | None:
             if not selection.kept:
@@ -220,10 +239,10 @@ class Course:
 
         return [Candidacy(wish, appraised(wish, selection)) for wish, selection in chosen.items()]
 
-    async def _luck(self, study: Study) -> Luck:
+    async def _ledger(self, study: Study) -> list[LedgerRow]:
         # Outside of any transaction that writes: a long ledger takes a while to read.
         async with self.database.snapshot() as tx:
-            return luck_of(await ledger.of_lineage(tx, study.lineage))
+            return await ledger.of_lineages(tx, tuple(study.lineages.values()))
 
     async def _records(self, found: Experiment) -> tuple[list[Trial], dict[str, Floats]]:
         """Every trial, and the out-of-fold predictions of those that have a score."""
@@ -233,20 +252,49 @@ class Course:
         return known, {trial: record.prediction for trial, record in records.items()}
 
 
-def _row(trial: PlannedTrial, study: Study) -> trials.PlannedTrial:
-    return trials.PlannedTrial(
-        trial=trial.trial,
-        tickers=(trial.ticker,),
-        configuration=dict(trial.configuration),
-        fingerprint=trial.fingerprint,
-        data_hash=study.data_hash[trial.ticker],
+def _planned(trial: Trial) -> PlannedTrial:
+    """A trial of the database as the search knows it."""
+    inherited = tuple(Stage(configuration, budget) for configuration, budget in trial.inherited)
+    return PlannedTrial(trial.trial, trial.tickers, trial.configuration, trial.fingerprint, trial.parent, inherited)
+
+
+def _last_step(trial: Trial, steps: Mapping[int, trials.Reported], *, accumulates: bool) -> Step:
+    """A completed trial with all that it was trained by."""
+    planned = _planned(trial)
+    stages = (*planned.inherited, *(Stage(trial.configuration, step.budget) for step in steps.values()))
+    return Step(planned, max(steps), stages if accumulates else stages[-1:])
+
+
+def _past(trial: Trial, steps: Mapping[int, trials.Reported], study: Study) -> Past:
+    scores = {number: _higher_is_better(study, step.metrics, eligible=step.eligible) for number, step in steps.items()}
+    return Past(
+        trial.configuration,
+        scores,
+        ended=trial.status not in UNFINISHED,
     )
 
 
-def _changed(planned: Sequence[PlannedTrial], known: Sequence[Trial]) -> tuple[Reason, ...]:
+def _higher_is_better(study: Study, metrics: Mapping[str, float | None], *, eligible: bool) -> float | None:
+    """What populations compare; None where it is not defined, or the trial would never be selected."""
+    metric = metrics.get(study.metric) if eligible else None
+    return metric if metric is None or study.mode == "max" else -metric
+
+
+def _changed(
+    study: Study,
+    known: Sequence[Trial],
+    planned: Mapping[str, PlannedTrial],
+    steps: Mapping[str, Mapping[int, trials.Reported]],
+) -> tuple[Reason, ...]:
     """Why results that are there already cannot be gone on with."""
-    before = {trial.trial: trial.fingerprint for trial in known}
-    if not known or before == {trial.trial: trial.fingerprint for trial in planned}:
+
+    def now(trial: PlannedTrial) -> str:
+        first = Stage(trial.configuration, steps[trial.trial][1].budget)
+        return study.fingerprint(trial, (*trial.inherited, first))
+
+    # A trial without a step has no result yet.
+    scored = [planned[trial.trial] for trial in known if trial.trial in steps]
+    if all(now(trial) == trial.fingerprint for trial in scored):
         return ()
     message = (
         "its bars, the algorithm's version or the service's settings have changed since it began, so that finished "

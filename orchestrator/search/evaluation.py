@@ -1,19 +1,24 @@
-"""Evaluating a block of trials: training, out-of-fold prediction, score. Neither Ray nor files."""
+"""Evaluating a job: training, out-of-fold prediction, score. Neither Ray nor files."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from orchestrator.algorithms.base import Trainer
+import numpy as np
+
+from orchestrator.algorithms.base import Predictor, Trainer
+from orchestrator.algorithms.walk import Walk
 from orchestrator.core.arrays import Floats
 from orchestrator.core.dataset import Dataset
 from orchestrator.core.errors import Refused
-from orchestrator.core.scoring import evaluate_history
+from orchestrator.core.scoring import History, evaluate_history
 from orchestrator.core.splits import Fold
-from orchestrator.search.outcomes import Failed, Scored
-from orchestrator.search.plan import Block, PlannedTrial
+from orchestrator.search.outcomes import Earned, Failed, Scored
+from orchestrator.search.plan import Job, State, Step
 from schemas.base import Reason
 
 MESSAGE_LENGTH = 1000
+OBJECTIVE = "objective"
+"""The metric of a trial on several tickers: the mean over tickers of the metric that is searched by, plus the worst."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,33 +39,61 @@ class Rules:
     seed: int
     threshold: float
     exit_threshold: float
+    metric: str = "sharpe_ratio"
+    higher_is_better: bool = True
 
 
-def evaluate(
-    block: Block, ground: Ground, rules: Rules, trainer: Trainer, clock: Callable[[], float]
-) -> tuple[Scored | Failed, ...]:
-    """Train and score a block's trials, in their order.
+@dataclass(eq=False)
+class Bench:
+    """What a worker keeps from job to job: the grounds that it has met, with their training sets prepared."""
 
-    They are trained together. Where that fails they are trained one by one, so that the guilty one fails alone.
+    trainer: Trainer
+    rules: Rules
+    ground_of: Callable[[str], Ground]
+    clock: Callable[[], float]
+    """Seconds from any fixed moment."""
+    threads: int = 1
+    _met: dict[str, tuple[Ground, Walk]] = field(default_factory=dict)
 
-    Args:
-        block: trials of the ground's ticker.
-        ground: the rows, the folds and the cost.
-        rules: the seed and the thresholds.
-        trainer: of the rules' algorithm.
-        clock: seconds from any fixed moment; a trial is charged its share of a training it shared.
+    def ground(self, ticker: str) -> tuple[Ground, Walk]:
+        """The ground of a ticker, and a walk over its folds."""
+        if ticker not in self._met:
+            ground = self.ground_of(ticker)
+            rows = ground.dataset
+            self._met[ticker] = (
+                ground,
+                Walk(
+                    self.trainer,
+                    rows.features,
+                    rows.target,
+                    ground.folds,
+                    rows.feature_names,
+                    seed=self.rules.seed,
+                    threads=self.threads,
+                ),
+            )
+        return self._met[ticker]
+
+
+def evaluate(job: Job, bench: Bench) -> tuple[Scored | Failed, ...]:
+    """Train and score a job's steps, in their order.
+
+    They are trained together. Where that fails they are trained one by one, so that the guilty one fails alone. Each is
+    charged its share of the time.
     """
-    began = clock()
+    began = bench.clock()
     try:
-        predictions = _predict(block.trials, ground, rules, trainer)
-        outcomes = [_score(trial, row, ground, rules) for trial, row in zip(block.trials, predictions, strict=True)]
+        parts = [_trained(job.steps, ticker, bench) for ticker in job.tickers]
+        trained = bench.clock() - began
+        scores = [_score(step, row, parts, bench) for row, step in enumerate(job.steps)]
     except Exception as error:  # noqa: BLE001 - an algorithm may raise anything; it becomes the trial's reason
-        if len(block.trials) == 1:
-            return (Failed(block.trials[0].trial, reasons_of(error), clock() - began),)
-        alone = (Block(block.number, block.ticker, (trial,)) for trial in block.trials)
-        return tuple(outcome for single in alone for outcome in evaluate(single, ground, rules, trainer, clock))
-    share = (clock() - began) / len(block.trials)
-    return tuple(outcome(share) for outcome in outcomes)
+        if len(job.steps) == 1:
+            return (Failed(job.steps[0].trial.trial, reasons_of(error), bench.clock() - began),)
+        alone = (Job(job.number, (step,)) for step in job.steps)
+        return tuple(outcome for single in alone for outcome in evaluate(single, bench))
+    share = len(job.steps)
+    seconds = bench.clock() - began
+    return tuple(score(seconds / share, trained / share) for score in scores)
 
 
 def reasons_of(error: BaseException) -> tuple[Reason, ...]:
@@ -71,29 +104,97 @@ def reasons_of(error: BaseException) -> tuple[Reason, ...]:
     return (Reason(code="unexpected_error", message=message),)
 
 
-def _predict(trials: Sequence[PlannedTrial], ground: Ground, rules: Rules, trainer: Trainer) -> Floats:
-    configurations = [trial.configuration for trial in trials]
-    dataset = ground.dataset
-    return trainer.evaluate(configurations, dataset.features, dataset.target, ground.folds, rules.seed)
+def objective_of(metrics: Sequence[Mapping[str, float | None]], metric: str, *, higher_is_better: bool) -> float | None:
+    """Mean plus worst over tickers; None where one of them has none."""
+    values = [value for each in metrics if (value := each.get(metric)) is not None]
+    if len(values) < len(metrics):
+        return None
+    return float(np.mean(values)) + (min(values) if higher_is_better else max(values))
 
 
-def _score(trial: PlannedTrial, prediction: Floats, ground: Ground, rules: Rules) -> Callable[[float], Scored]:
-    """The trial's score, still without the seconds it took."""
-    history = evaluate_history(
-        ground.dataset,
-        ground.folds,
-        prediction,
-        threshold=rules.threshold,
-        exit_threshold=rules.exit_threshold,
-        cost=ground.cost,
-    )
-    return lambda seconds: Scored(
-        trial=trial.trial,
-        metrics=history.metrics,
-        eligible=history.eligible,
-        reasons=history.reasons,
-        prediction=prediction,
-        session_ids=history.session_ids,
-        session_profit=history.session_profit,
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The steps of a job on one ticker: predictions (k, n_oof), and by step its predictors by fold."""
+
+    ticker: str
+    ground: Ground
+    predictions: Floats
+    predictors: Sequence[Sequence[Predictor]]
+
+
+def _trained(steps: Sequence[Step], ticker: str, bench: Bench) -> _Part:
+    ground, walk = bench.ground(ticker)
+    first = steps[0]
+    predictors: Sequence[Sequence[Predictor]] | None = None
+    left = range(len(first.stages))
+    if first.start is not None:
+        predictors = [_loaded(step.start, ticker, bench.trainer) for step in steps]
+        left = left[-1:]
+    for place in left:
+        stages = [step.stages[place] for step in steps]
+        predictions, predictors = walk.forward(
+            [stage.configuration for stage in stages], budget=stages[0].budget, starts=predictors
+        )
+    if predictors is None:
+        raise ValueError(f"{first.trial.trial} has no stage to be trained by")
+    return _Part(ticker, ground, predictions, predictors)
+
+
+def _loaded(start: State | None, ticker: str, trainer: Trainer) -> list[Predictor]:
+    if start is None:
+        raise ValueError("steps that go on and steps that begin cannot share a job")
+    return [trainer.load(dumped) for dumped in start[ticker]]
+
+
+def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Callable[[float, float], Scored]:
+    """A step's score, still without the seconds it took."""
+    rules = bench.rules
+    histories = [
+        evaluate_history(
+            part.ground.dataset,
+            part.ground.folds,
+            part.predictions[row],
+            threshold=rules.threshold,
+            exit_threshold=rules.exit_threshold,
+            cost=part.ground.cost,
+        )
+        for part in parts
+    ]
+    state = None
+    if not step.last and bench.trainer.budget.accumulates:
+        state = {part.ticker: tuple(each.dump() for each in part.predictors[row]) for part in parts}
+    return lambda seconds, training: Scored(
+        trial=step.trial.trial,
+        step=step.number,
+        budget=step.stages[-1].budget,
+        last=step.last,
+        metrics=_metrics(histories, rules),
+        eligible=all(history.eligible for history in histories),
+        reasons=tuple(
+            reason if len(parts) == 1 else reason.model_copy(update={"where": f"{part.ticker} {reason.where}"})
+            for part, history in zip(parts, histories, strict=True)
+            for reason in history.reasons
+        ),
+        prediction=np.concatenate([part.predictions[row] for part in parts]),
+        earned=tuple(
+            Earned(part.ticker, history.session_ids, history.session_profit)
+            for part, history in zip(parts, histories, strict=True)
+        ),
         seconds=seconds,
+        training=training,
+        state=state,
     )
+
+
+def _metrics(histories: Sequence[History], rules: Rules) -> dict[str, float | None]:
+    """Of one ticker as they are; of several their means, and the objective."""
+    if len(histories) == 1:
+        return dict(histories[0].metrics)
+    each = [history.metrics for history in histories]
+    means = {name: _mean([metrics[name] for metrics in each]) for name in each[0]}
+    return means | {OBJECTIVE: objective_of(each, rules.metric, higher_is_better=rules.higher_is_better)}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None

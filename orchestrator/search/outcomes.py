@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.core.arrays import Floats, Integers
+from orchestrator.search.plan import PlannedTrial, State
 from schemas.base import Reason
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The trials will be run."""
+
+    trials: tuple[PlannedTrial, ...]
 
 
 @dataclass(frozen=True)
@@ -15,20 +23,37 @@ class Started:
 
 
 @dataclass(frozen=True, eq=False)
+class Earned:
+    """Net profit on one ticker: `session_ids` (n_sessions,) ascending, `profit` beside it, flat sessions included."""
+
+    ticker: str
+    session_ids: Integers
+    profit: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Scored:
-    """A trial's final score and its out-of-fold record; not eligible for the `reasons`, it is never selected."""
+    """A trial's score after a step, and its out-of-fold record; ineligible for the `reasons`, it is never selected."""
 
     trial: str
+    step: int
+    budget: int | None
+    """Until which it has been trained."""
+    last: bool
+    """This is its final score."""
     metrics: Mapping[str, float | None]
     eligible: bool
     reasons: tuple[Reason, ...]
     prediction: Floats
-    """(n_oof,) in the order of the folds."""
-    session_ids: Integers
-    """(n_sessions,) the sessions that count, ascending."""
-    session_profit: Floats
-    """(n_sessions,) net, flat sessions included."""
+    """(n_oof,) one ticker after the other, each in the order of the folds."""
+    earned: tuple[Earned, ...]
+    """By ticker, in the trial's order."""
     seconds: float
+    """Of this step."""
+    training: float = 0.0
+    """Seconds of it spent in fits and predictions."""
+    state: State | None = None
+    """Its predictors, where another step may go on from them."""
 
 
 @dataclass(frozen=True)
@@ -40,4 +65,11 @@ class Failed:
     seconds: float
 
 
-Outcome = Started | Scored | Failed
+@dataclass(frozen=True)
+class GivenUp:
+    """Trials that are stopped early: others promise more."""
+
+    trials: tuple[str, ...]
+
+
+Outcome = Planned | Started | Scored | Failed | GivenUp

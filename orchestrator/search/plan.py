@@ -1,71 +1,86 @@
-"""Which trials an experiment consists of, and which of them travel together."""
+"""What is trained: trials, the steps in which they are trained, and the jobs in which steps travel."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import ceil
 
 from schemas.base import Scalar
 
-LARGEST_BLOCK = 16
-"""Configurations: enough that what Tune spends on one of its own trials vanishes, and progress is still seen."""
-ROUNDS = 2
-"""Blocks that each slot gets at least, where there is enough work, so that no slot idles through the last one."""
-
 Configuration = Mapping[str, Scalar]
+State = Mapping[str, tuple[bytes, ...]]
+"""A trial's predictors, dumped: by ticker, one for each fold."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A piece of training: with this configuration, until this budget in all; None: the family's full one."""
+
+    configuration: Configuration
+    budget: int | None = None
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One configuration on one ticker."""
+    """One configuration on one ticker, or on all tickers of a multi-ticker search."""
 
     trial: str
-    ticker: str
+    tickers: tuple[str, ...]
     configuration: Configuration
     fingerprint: str
+    parent: str | None = None
+    """The trial that this one is a mutated clone of."""
+    inherited: tuple[Stage, ...] = ()
+    """What its predictors had been trained by before it began: the parent's stages, oldest first."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """Trials of one ticker that Tune carries as one of its own. `number` is the block's place in its plan."""
+class Step:
+    """A piece of a trial's training, after which it is scored.
+
+    `stages` are all pieces so far, this one last. `start` holds the predictors as of the stages before it; None: there
+    are none, and all stages are gone through. With the `last` step the trial is completed; the predictors of a step
+    that is not come back with its score.
+    """
+
+    trial: PlannedTrial
+    number: int = 1
+    stages: tuple[Stage, ...] = ()
+    last: bool = True
+    start: State | None = None
+
+    @property
+    def budgets(self) -> tuple[int | None, ...]:
+        """Of the stages that are still to be gone through."""
+        return tuple(stage.budget for stage in (self.stages if self.start is None else self.stages[-1:]))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Steps that one worker evaluates together: of the same tickers, through the same budgets."""
 
     number: int
-    ticker: str
-    trials: tuple[PlannedTrial, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """That the steps are about."""
+        return self.steps[0].trial.tickers
 
 
-def trials_of(
-    tickers: Iterable[str],
-    configurations: Sequence[Configuration],
-    fingerprint: Callable[[str, Configuration], str],
-) -> tuple[PlannedTrial, ...]:
-    """Every configuration on every ticker, one ticker after the other.
-
-    A trial's name is its place in this order, so that the same request always names the same trial.
+def packed(steps: Sequence[Step], *, lanes: int, batch: int) -> tuple[tuple[Step, ...], ...]:
+    """Steps that can travel together, together; the order stays.
 
     Args:
-        fingerprint: of a ticker and a configuration.
+        steps: any.
+        lanes: workers that wait for them, at least 1: none goes without while another has several.
+        batch: steps of one pack at most, at least 1.
     """
-    pairs = ((ticker, configuration) for ticker in tickers for configuration in configurations)
-    return tuple(
-        PlannedTrial(f"t{number:05d}", ticker, configuration, fingerprint(ticker, configuration))
-        for number, (ticker, configuration) in enumerate(pairs, start=1)
-    )
-
-
-def blocks_of(trials: Sequence[PlannedTrial], *, slots: int, largest: int = LARGEST_BLOCK) -> tuple[Block, ...]:
-    """Cut trials into blocks of one ticker, of almost equal size, without changing their order.
-
-    Args:
-        trials: a ticker's next to each other.
-        slots: blocks that are evaluated at the same time, at least 1.
-        largest: trials in a block at most, at least 1.
-    """
-    size = max(1, min(largest, len(trials) // (ROUNDS * slots)))
-    blocks: list[Block] = []
-    for ticker, group in groupby(trials, key=lambda trial: trial.ticker):
-        own, first = tuple(group), len(blocks)
-        count = ceil(len(own) / size)
-        edges = [len(own) * part // count for part in range(count + 1)]
-        blocks += [Block(first + part, ticker, own[edges[part] : edges[part + 1]]) for part in range(count)]
-    return tuple(blocks)
+    size = max(1, min(batch, ceil(len(steps) / lanes)))
+    packs: list[tuple[Step, ...]] = []
+    for _, group in groupby(steps, key=lambda step: (step.trial.tickers, step.budgets, step.start is None)):
+        alike = tuple(group)
+        count = ceil(len(alike) / size)
+        edges = [len(alike) * part // count for part in range(count + 1)]
+        packs += [alike[begin:end] for begin, end in pairwise(edges)]
+    return tuple(packs)

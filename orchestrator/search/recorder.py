@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.arrays import Integers
+from orchestrator.core.canonical import digest
 from orchestrator.core.deflation import moments
-from orchestrator.search.outcomes import Failed, Outcome, Scored, Started
+from orchestrator.core.profit import combined
+from orchestrator.search.outcomes import Failed, GivenUp, Outcome, Planned, Scored, Started
 from orchestrator.search.plan import PlannedTrial
 from orchestrator.store import experiments, ledger, trials
 from orchestrator.store.database import Database
@@ -36,13 +39,13 @@ class Progress:
     trials: int
     mode: Literal["max", "min"]
     finished: int = 0
-    """With a score."""
+    """With their final score, or stopped early."""
     failed: int = 0
     best: float | None = None
 
-    def scored(self, metric: float | None, eligible: bool) -> None:
-        """Count a trial that has its score."""
-        self.finished += 1
+    def scored(self, metric: float | None, eligible: bool, *, last: bool = True) -> None:
+        """Take in a score; with its last one a trial is finished."""
+        self.finished += last
         if metric is not None and eligible:
             better = max if self.mode == "max" else min
             self.best = metric if self.best is None else better(self.best, metric)
@@ -54,10 +57,14 @@ class Subject:
 
     experiment: str
     request_id: str
-    lineage: str
+    lineages: Mapping[str, str]
+    """By ticker."""
+    data_hash: Mapping[str, str]
+    """By ticker."""
     metric: str
+    """What trials are compared by."""
     trials: Mapping[str, PlannedTrial]
-    """Planned, by name."""
+    """Planned before, by name."""
 
 
 class Recorder:
@@ -73,6 +80,7 @@ class Recorder:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._trials = dict(subject.trials)
         self._failed = False
         self._told_at: datetime | None = None
 
@@ -118,20 +126,41 @@ class Recorder:
         return [outcome for outcome in batch if outcome is not None], batch[-1] is None
 
     async def _commit(self, tx: AsyncSession, outcomes: Sequence[Outcome]) -> None:
-        now, experiment = self._clock(), self._subject.experiment
-        started = [name for outcome in outcomes if isinstance(outcome, Started) for name in outcome.trials]
-        if started:
-            await trials.start(tx, experiment, started, now)
-        ended = [outcome for outcome in outcomes if not isinstance(outcome, Started)]
-        if not ended:
-            return
-        await trials.finish(tx, experiment, [_row(outcome) for outcome in ended], now)
-        await ledger.record(tx, [self._ledger_row(each) for each in ended if isinstance(each, Scored)], now)
-        for outcome in ended:
-            if isinstance(outcome, Scored):
-                self._progress.scored(outcome.metrics.get(self._subject.metric), outcome.eligible)
-            else:
-                self._progress.failed += 1
+        """Write outcomes in their order; those of one kind that follow each other are written together."""
+        for kind, group in groupby(outcomes, key=_kind):
+            await kind(self, tx, list(group))
+
+    async def _planned(self, tx: AsyncSession, outcomes: Sequence[Planned]) -> None:
+        new = [trial for outcome in outcomes for trial in outcome.trials]
+        self._trials |= {trial.trial: trial for trial in new}
+        rows = [row_of(trial, self._subject.data_hash) for trial in new]
+        await trials.plan(tx, self._subject.experiment, rows, self._clock())
+
+    async def _started(self, tx: AsyncSession, outcomes: Sequence[Started]) -> None:
+        names = [name for outcome in outcomes for name in outcome.trials]
+        await trials.start(tx, self._subject.experiment, names, self._clock())
+
+    async def _reported(self, tx: AsyncSession, outcomes: Sequence[Scored]) -> None:
+        rows = [
+            trials.Reported(each.trial, each.step, each.budget, dict(each.metrics), each.eligible) for each in outcomes
+        ]
+        await trials.report(tx, self._subject.experiment, rows, self._clock())
+        await self._scored(tx, outcomes)
+
+    async def _ended(self, tx: AsyncSession, outcomes: Sequence[Scored | Failed]) -> None:
+        await trials.finish(tx, self._subject.experiment, [_row(outcome) for outcome in outcomes], self._clock())
+        await self._scored(tx, [outcome for outcome in outcomes if isinstance(outcome, Scored)])
+        self._progress.failed += sum(isinstance(outcome, Failed) for outcome in outcomes)
+
+    async def _given_up(self, tx: AsyncSession, outcomes: Sequence[GivenUp]) -> None:
+        names = [name for outcome in outcomes for name in outcome.trials]
+        await trials.stop(tx, self._subject.experiment, names, self._clock())
+        self._progress.finished += len(names)
+
+    async def _scored(self, tx: AsyncSession, outcomes: Sequence[Scored]) -> None:
+        await ledger.record(tx, [row for each in outcomes for row in self._ledger_rows(each)], self._clock())
+        for each in outcomes:
+            self._progress.scored(each.metrics.get(self._subject.metric), each.eligible, last=each.last)
 
     def _due(self) -> bool:
         return self._told_at is None or (self._clock() - self._told_at).total_seconds() >= PROGRESS_SECONDS
@@ -150,24 +179,44 @@ class Recorder:
         )
         await experiments.note(tx, self._subject.experiment, event, self._told_at)
 
-    def _ledger_row(self, scored: Scored) -> LedgerRow:
-        planned = self._subject.trials[scored.trial]
-        observed = moments(scored.session_profit)
-        return LedgerRow(
-            lineage=self._subject.lineage,
-            fingerprint=planned.fingerprint,
-            experiment=self._subject.experiment,
-            ticker=planned.ticker,
-            sharpe_per_session=None if observed is None else observed.sharpe,
-            sessions=len(scored.session_ids),
-            span_digest=span_digest(scored.session_ids),
-            profit=scored.session_profit.astype(np.float32),
-        )
+    def _ledger_rows(self, scored: Scored) -> list[LedgerRow]:
+        """One for each ticker of the trial."""
+        planned = self._trials[scored.trial]
+        rows = []
+        for earned in scored.earned:
+            observed = moments(earned.profit)
+            rows.append(
+                LedgerRow(
+                    lineage=self._subject.lineages[earned.ticker],
+                    fingerprint=planned.fingerprint,
+                    experiment=self._subject.experiment,
+                    ticker=earned.ticker,
+                    sharpe_per_session=None if observed is None else observed.sharpe,
+                    sessions=len(earned.session_ids),
+                    span_digest=span_digest(earned.session_ids),
+                    profit=earned.profit.astype(np.float32),
+                )
+            )
+        return rows
 
 
 def span_digest(session_ids: Integers) -> str:
     """What names the sessions (n,) that a profit is about."""
     return hashlib.sha256(session_ids.astype("<i8").tobytes()).hexdigest()
+
+
+def row_of(trial: PlannedTrial, data_hash: Mapping[str, str]) -> trials.PlannedTrial:
+    """A trial as the database takes it; `data_hash` is by ticker, of several tickers the digest of all."""
+    hashes = [data_hash[ticker] for ticker in trial.tickers]
+    return trials.PlannedTrial(
+        trial=trial.trial,
+        tickers=trial.tickers,
+        configuration=dict(trial.configuration),
+        fingerprint=trial.fingerprint,
+        data_hash=hashes[0] if len(hashes) == 1 else digest(hashes),
+        parent=trial.parent,
+        inherited=[(dict(stage.configuration), stage.budget) for stage in trial.inherited],
+    )
 
 
 def _row(outcome: Scored | Failed) -> trials.Completed | trials.Failed:
@@ -178,6 +227,22 @@ def _row(outcome: Scored | Failed) -> trials.Completed | trials.Failed:
         metrics=dict(outcome.metrics),
         eligible=outcome.eligible,
         seconds=outcome.seconds,
-        history=trials.History(outcome.prediction, outcome.session_profit),
+        history=trials.History(outcome.prediction, combined([(e.session_ids, e.profit) for e in outcome.earned])[1]),
         reasons=outcome.reasons,
+        step=outcome.step,
+        budget=outcome.budget,
     )
+
+
+def _kind(outcome: Outcome) -> Callable[..., Awaitable[None]]:
+    """How an outcome is written."""
+    match outcome:
+        case Planned():
+            return Recorder._planned
+        case Started():
+            return Recorder._started
+        case GivenUp():
+            return Recorder._given_up
+        case Scored(last=False):
+            return Recorder._reported
+    return Recorder._ended

@@ -1,16 +1,17 @@
 """From finished trials to survivors, and from survivors to the draft of an ensemble."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from orchestrator.algorithms.base import Predictor
-from orchestrator.core.arrays import Flags, Floats
+from orchestrator.core.arrays import Flags, Floats, Integers
 from orchestrator.core.dataset import Dataset
 from orchestrator.core.draft import Candidate, EnsembleDraft
 from orchestrator.core.survivors import Contender, Selection, select
+from orchestrator.search.evaluation import Ground
 from orchestrator.search.settings import DriverSettings
 from orchestrator.search.study import Study
 from orchestrator.store.tables import TrialStatus
@@ -46,7 +47,7 @@ def wishes_of(clauses: Mapping[str, Deploy], founder: str) -> tuple[Wish, ...]:
 
 
 def survivors_of(study: Study, trials: Sequence[Trial], predictions: Mapping[str, Floats], top_n: int) -> Selection:
-    """The best trials of each ticker.
+    """The best trials of each ticker, or of all together where a trial is of all tickers.
 
     Args:
         study: the experiment's work.
@@ -57,13 +58,15 @@ def survivors_of(study: Study, trials: Sequence[Trial], predictions: Mapping[str
     contenders = [
         Contender(
             trial=trial.trial,
-            ticker=trial.tickers[0],
+            tickers=trial.tickers,
+            configuration=trial.configuration,
             fingerprint=trial.fingerprint,
             metric=metric_of(study, trial),
             eligible=bool(trial.eligible),
-            prediction=predictions.get(trial.trial),
+            predictions=_by_ticker(study, trial, predictions.get(trial.trial)),
         )
         for trial in trials
+        if trial.status is not TrialStatus.STOPPED_EARLY
     ]
     return select(contenders, top_n=top_n, mode=study.mode)
 
@@ -84,14 +87,13 @@ def best_of(study: Study, trials: Sequence[Trial]) -> Trial | None:
     return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
 
 
-def told(selection: Selection, study: Study) -> tuple[Survivor, ...]:
+def told(selection: Selection) -> tuple[Survivor, ...]:
     """The survivors as their event tells of them."""
-    configurations = {trial.trial: trial.configuration for trial in study.trials}
     return tuple(
         Survivor(
             trial=kept.contender.trial,
-            tickers=(kept.contender.ticker,),
-            configuration=dict(configurations[kept.contender.trial]),
+            tickers=kept.contender.tickers,
+            configuration=dict(kept.contender.configuration),
             rank=kept.rank,
             metric=_known(kept.contender.metric),
         )
@@ -103,7 +105,7 @@ def draft_of(
     experiment: str,
     study: Study,
     selection: Selection,
-    predictors: Mapping[str, Predictor],
+    predictors: Mapping[str, Mapping[str, Predictor]],
     deploy: Deploy,
     settings: DriverSettings,
 ) -> EnsembleDraft:
@@ -113,14 +115,13 @@ def draft_of(
         experiment: its name.
         study: the experiment's work.
         selection: survivors, one at least.
-        predictors: by trial, refitted on everything before the hold-out.
+        predictors: by trial and ticker, refitted on everything before the hold-out.
         deploy: the request's clause.
         settings: for what the clause leaves open.
     """
     request = study.request
     threshold = settings.threshold if deploy.threshold is None else deploy.threshold
-    tickers = sorted({kept.contender.ticker for kept in selection.kept})
-    configurations = {trial.trial: trial.configuration for trial in study.trials}
+    tickers = sorted({ticker for kept in selection.kept for ticker in kept.contender.tickers})
     return EnsembleDraft(
         ensemble=deploy.ensemble_name or experiment,
         experiment=experiment,
@@ -129,8 +130,9 @@ def draft_of(
         terms=study.terms,
         calendar=settings.calendar,
         candidates=tuple(
-            _candidate(study, kept.contender, configurations[kept.contender.trial], predictors[kept.contender.trial])
+            candidate
             for kept in selection.kept
+            for candidate in _candidates(study, kept.contender, predictors[kept.contender.trial])
         ),
         voting=deploy.voting or settings.voting,
         threshold=threshold,
@@ -150,33 +152,46 @@ def extended(draft: EnsembleDraft, study: Study) -> EnsembleDraft:
     return replace(draft, candidates=tuple(_extended(each, study) for each in draft.candidates))
 
 
+def test_rows(ground: Ground) -> Integers:
+    """Rows (n_oof,) that are predicted out of fold, one fold after the other."""
+    return np.concatenate([fold.test for fold in ground.folds])
+
+
 def trainable_rows(dataset: Dataset) -> Flags:
     """Rows (n,) that a predictor can be trained on: target and features are known."""
     flags: Flags = np.isfinite(dataset.target) & np.isfinite(dataset.features).all(axis=1)
     return flags
 
 
-def _candidate(
-    study: Study, contender: Contender, configuration: Mapping[str, str | float | int | bool], predictor: Predictor
-) -> Candidate:
-    ground = study.grounds[contender.ticker]
-    rows = np.concatenate([fold.test for fold in ground.folds])
-    if contender.prediction is None:
+def _candidates(study: Study, contender: Contender, predictors: Mapping[str, Predictor]) -> Iterator[Candidate]:
+    """A survivor on each of its tickers."""
+    if contender.predictions is None:
         raise ValueError(f"{contender.trial} survived without predictions")
-    known = ground.dataset.features[trainable_rows(ground.dataset)]
-    return Candidate(
-        trial=contender.trial,
-        ticker=contender.ticker,
-        configuration=configuration,
-        metric=_known(contender.metric),
-        fingerprint=contender.fingerprint,
-        predictor=predictor,
-        event_time=ground.dataset.event_time[rows],
-        prediction=contender.prediction,
-        target=ground.dataset.target[rows],
-        fold=np.repeat(np.arange(len(ground.folds)), [len(fold.test) for fold in ground.folds]),
-        probe=known[-PROBE_ROWS:],
-    )
+    for ticker, prediction in zip(contender.tickers, contender.predictions, strict=True):
+        ground = study.grounds[ticker]
+        rows = test_rows(ground)
+        known = ground.dataset.features[trainable_rows(ground.dataset)]
+        yield Candidate(
+            trial=contender.trial,
+            ticker=ticker,
+            configuration=contender.configuration,
+            metric=_known(contender.metric),
+            fingerprint=contender.fingerprint,
+            predictor=predictors[ticker],
+            event_time=ground.dataset.event_time[rows],
+            prediction=prediction,
+            target=ground.dataset.target[rows],
+            fold=np.repeat(np.arange(len(ground.folds)), [len(fold.test) for fold in ground.folds]),
+            probe=known[-PROBE_ROWS:],
+        )
+
+
+def _by_ticker(study: Study, trial: Trial, prediction: Floats | None) -> tuple[Floats, ...] | None:
+    """A trial's predictions (n_oof,) on each of its tickers."""
+    if prediction is None:
+        return None
+    lengths = [len(test_rows(study.grounds[ticker])) for ticker in trial.tickers]
+    return tuple(np.split(prediction, np.cumsum(lengths)[:-1]))
 
 
 def _extended(candidate: Candidate, study: Study) -> Candidate:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.core.admission import Defaults
 from orchestrator.core.calendar import DEFAULT_CALENDAR
 from orchestrator.core.canonical import FLOAT_DIGITS
 from orchestrator.core.gate import Override
@@ -22,9 +23,17 @@ class DriverSettings:
     """Where Tune writes its own files."""
     namespace: str
     """Ray's, in which drivers go by their names."""
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
+    features_db: Path | None = None
+    """The DuckDB file that features are read from, instead of the folders."""
+    cpus_per_trial: float | None = None
+    """None: what the family asks for; so of GPUs."""
+    gpus_per_trial: float | None = None
     max_concurrent_trials: int = 8
+    """Of all experiments together."""
+    trial_seconds: float = 3600.0
+    """After which a trial fails; so of its memory."""
+    trial_memory_mb: int = 4096
+    defaults: Defaults = field(default_factory=Defaults)
     metric: MetricName = "sharpe_ratio"
     """Where the request names none; so the next three."""
     mode: Literal["max", "min"] = "max"

@@ -1,24 +1,23 @@
-"""What an experiment works on: its rows, its rules and its planned trials, before anything is trained."""
+"""What an experiment works on: its rows, its rules and what makes two of its trials the same, before any training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.algorithms.base import Trainer
-from orchestrator.core import grid
-from orchestrator.core.admission import grid_of
 from orchestrator.core.bars import Bars
 from orchestrator.core.calendar import Calendar, calendar_named
 from orchestrator.core.canonical import fingerprint, lineage_key
 from orchestrator.core.dataset import Dataset, Terms, holdout_start, prepare, terms_of
 from orchestrator.core.errors import Refused
+from orchestrator.core.lookahead import suspects
 from orchestrator.core.splits import FoldPlan
 from orchestrator.features.source import FeatureSource
-from orchestrator.search.evaluation import Ground, Rules
-from orchestrator.search.plan import Configuration, PlannedTrial, trials_of
+from orchestrator.search.evaluation import OBJECTIVE, Ground, Rules
+from orchestrator.search.plan import PlannedTrial, Stage
 from orchestrator.search.settings import DriverSettings
 from schemas.base import Reason
-from schemas.search import MetricName, SearchRequest
+from schemas.search import SearchRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +33,56 @@ class Study:
     """An experiment's work. `grounds` end where the hold-outs begin; without a hold-out, `holdouts` is empty."""
 
     request: SearchRequest
-    metric: MetricName
+    metric: str
+    """What trials are compared by: the metric asked for, or the objective made of it on several tickers at once."""
     mode: Literal["max", "min"]
     terms: Terms
+    folds: FoldPlan
     rules: Rules
-    lineage: str
+    algorithm_version: str
+    float_digits: int
+    lineages: Mapping[str, str]
+    """By ticker."""
     grounds: Mapping[str, Ground]
     holdouts: Mapping[str, Holdout]
-    trials: tuple[PlannedTrial, ...]
 
     @property
     def data_hash(self) -> dict[str, str]:
         """Of the rows that trials see, by ticker."""
         return {ticker: ground.dataset.data_hash for ticker, ground in self.grounds.items()}
+
+    @property
+    def together(self) -> bool:
+        """Whether a trial is one configuration on all tickers."""
+        return is_together(self.request)
+
+    def fingerprint(self, trial: PlannedTrial, stages: Sequence[Stage]) -> str:
+        """What makes a trial the same work as another: all that is known when it begins, with its first stage last."""
+        in_one_go = len(stages) == 1 and stages[0].budget is None
+        one = len(trial.tickers) == 1
+        costs = [self.grounds[ticker].cost for ticker in trial.tickers]
+        hashes = [self.data_hash[ticker] for ticker in trial.tickers]
+        return fingerprint(
+            trial.configuration,
+            algorithm=self.request.algorithm,
+            algorithm_version=self.algorithm_version,
+            data_hash=hashes[0] if one else hashes,
+            ticker=trial.tickers[0] if one else trial.tickers,
+            timeframe=self.request.timeframe,
+            terms=self.terms,
+            folds=self.folds,
+            cost=costs[0] if one else costs,
+            threshold=self.rules.threshold,
+            exit_threshold=self.rules.exit_threshold,
+            seed=self.rules.seed,
+            stages=() if in_one_go else [(stage.configuration, stage.budget) for stage in stages],
+            digits=self.float_digits,
+        )
+
+
+def is_together(request: SearchRequest) -> bool:
+    """Whether a trial of the request is one configuration on all of its tickers."""
+    return request.strategy == "multi_ticker_pbt" and len(request.tickers) > 1
 
 
 def load(source: FeatureSource, request: SearchRequest) -> dict[str, Bars]:
@@ -68,10 +104,11 @@ def load(source: FeatureSource, request: SearchRequest) -> dict[str, Bars]:
 
 
 def study_of(request: SearchRequest, bars: Mapping[str, Bars], trainer: Trainer, settings: DriverSettings) -> Study:
-    """Turn a request and its bars, by ticker, into rows, rules and trials.
+    """Turn a request and its bars, by ticker, into rows and rules.
 
     Raises:
-        Refused: the bars cannot be searched on as the request asks; with the faults of all tickers.
+        Refused: the bars cannot be searched on as the request asks, or a feature knows the future; with the faults of
+            all tickers.
     """
     calendar = calendar_named(settings.calendar)
     terms = terms_of(request, has_open=all(each.open is not None for each in bars.values()))
@@ -80,6 +117,7 @@ def study_of(request: SearchRequest, bars: Mapping[str, Bars], trainer: Trainer,
     holdouts: dict[str, Holdout] = {}
     faults: list[Reason] = []
     for ticker in request.tickers:
+        faults += suspects(bars[ticker])
         try:
             start = holdout_start(bars[ticker], request.holdout, calendar)
             grounds[ticker] = _ground(bars[ticker], start, terms, folds, calendar, request.costs.of(ticker))
@@ -90,36 +128,20 @@ def study_of(request: SearchRequest, bars: Mapping[str, Bars], trainer: Trainer,
     if faults:
         raise Refused(faults)
     exit_threshold = settings.threshold / 2 if request.exit_threshold is None else request.exit_threshold
-    rules = Rules(request.algorithm, request.seed, settings.threshold, exit_threshold)
-
-    def fingerprint_of(ticker: str, configuration: Configuration) -> str:
-        return fingerprint(
-            configuration,
-            algorithm=request.algorithm,
-            algorithm_version=trainer.version,
-            data_hash=grounds[ticker].dataset.data_hash,
-            ticker=ticker,
-            timeframe=request.timeframe,
-            terms=terms,
-            folds=folds,
-            cost=grounds[ticker].cost,
-            threshold=rules.threshold,
-            exit_threshold=rules.exit_threshold,
-            seed=rules.seed,
-            digits=settings.float_digits,
-        )
-
-    configurations = grid.expand(grid_of(request, trainer), digits=settings.float_digits)
+    metric, mode = request.metric or settings.metric, request.mode or settings.mode
+    rules = Rules(request.algorithm, request.seed, settings.threshold, exit_threshold, metric, mode == "max")
     return Study(
         request=request,
-        metric=request.metric or settings.metric,
-        mode=request.mode or settings.mode,
+        metric=OBJECTIVE if is_together(request) else metric,
+        mode=mode,
         terms=terms,
+        folds=folds,
         rules=rules,
-        lineage=lineage_key(request.tickers, timeframe=request.timeframe, terms=terms),
+        algorithm_version=trainer.version,
+        float_digits=settings.float_digits,
+        lineages={ticker: lineage_key(ticker, timeframe=request.timeframe, terms=terms) for ticker in request.tickers},
         grounds=grounds,
         holdouts=holdouts,
-        trials=trials_of(request.tickers, configurations, fingerprint_of),
     )
 
 

@@ -1,4 +1,4 @@
-"""What Tune runs: one step evaluates one block of trials."""
+"""What Tune runs: a lane, which evaluates one job after the other until there are none."""
 
 import os
 import time
@@ -10,45 +10,58 @@ import ray
 from ray import tune
 
 from orchestrator.algorithms.base import trainer
-from orchestrator.search.evaluation import Ground, Rules, evaluate
-from orchestrator.search.plan import Block
+from orchestrator.search.evaluation import Bench, Ground, Rules, evaluate
+from orchestrator.search.guard import Guard, Limits
+from orchestrator.search.plan import Job
 
 NICENESS = 10
 """Of trial workers: signals are answered first."""
-OUTCOMES = "outcomes"
-"""Where a result holds the block's outcomes."""
+JOB, OUTCOMES = "job", "outcomes"
+"""Where a result holds the job's number and its outcomes."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the workers of one experiment share, in Ray's object store."""
+    """What the lanes of one run share, in Ray's object store."""
 
+    run: str
     rules: Rules
-    blocks: tuple[Block, ...]
     grounds: Mapping[str, "ray.ObjectRef[Ground]"]
-    """By ticker: a worker maps only those of its blocks, without copying them."""
+    """By ticker: a worker maps only those of its jobs, without copying them."""
+    threads: int
+    limits: Limits
+    slots: Any
+    """Handle of the broker."""
 
 
-class BlockTrainable(tune.Trainable):
-    """Evaluates the block whose number is `config["block"]`, of the `Work` that `config["work"]` refers to.
+class LaneTrainable(tune.Trainable):
+    """Lane `config["lane"]` of the `Work` that `config["work"]` refers to; each step evaluates a job.
 
-    A class, and resettable, so that one worker evaluates one block after the other: a worker takes seconds to start.
+    One worker stays for all of them: it takes seconds to start, and keeps training sets prepared.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Make way for serving, and fetch what the blocks share."""
+        """Make way for serving, and fetch what the lanes share."""
         os.nice(max(0, NICENESS - os.nice(0)))
-        self._work: Work = ray.get(config["work"])
-        self._trainer = trainer(self._work.rules.algorithm)
-        self._block = self._work.blocks[config["block"]]
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up another block of the same experiment."""
-        self._block = self._work.blocks[new_config["block"]]
-        return True
+        self._lane = str(config["lane"])
+        work: Work = ray.get(config["work"])
+        self._work = work
+        self._bench = Bench(
+            trainer(work.rules.algorithm),
+            work.rules,
+            lambda ticker: ray.get(work.grounds[ticker]),
+            time.perf_counter,
+            work.threads,
+        )
+        self._guard = Guard(work.slots, work.run, self._lane, work.limits)
 
     def step(self) -> dict[str, Any]:
-        """Evaluate the block; there is no second step."""
-        ground = ray.get(self._work.grounds[self._block.ticker])
-        outcomes = evaluate(self._block, ground, self._work.rules, self._trainer, time.perf_counter)
-        return {OUTCOMES: outcomes, "done": True}
+        """Wait for a turn, and evaluate a job; done when the run is over."""
+        taken = ray.get(self._work.slots.take.remote(self._work.run, self._lane))
+        if taken is None:
+            return {"done": True}
+        job: Job = ray.get(taken[0])
+        self._guard.begin(len(job.steps))
+        outcomes = evaluate(job, self._bench)
+        self._guard.end()
+        return {JOB: job.number, OUTCOMES: outcomes, "done": False}

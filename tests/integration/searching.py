@@ -70,7 +70,9 @@ async def ended(db: Database, experiment: str) -> Ended:
             if found.state not in DRIVEN and (found.state is not State.SELECTED or found.verdict is not None):
                 break
             await asyncio.sleep(0.1)
-    lineage = lineage_key(found.request.tickers, timeframe=found.request.timeframe, terms=Terms())
+    lineages = [
+        lineage_key(ticker, timeframe=found.request.timeframe, terms=Terms()) for ticker in found.request.tickers
+    ]
     async with db.snapshot() as tx:
         known = await trials.of_experiment(tx, experiment)
         return Ended(
@@ -80,7 +82,7 @@ async def ended(db: Database, experiment: str) -> Ended:
             trial_events=await events(db, "trial-events", experiment),
             experiment_events=await events(db, "experiment-events", experiment),
             versions=[version for version in await ensembles.wanted(tx) if version.experiment == experiment],
-            ledger=[row for row in await ledger.of_lineage(tx, lineage) if row.experiment == experiment],
+            ledger=[row for row in await ledger.of_lineages(tx, lineages) if row.experiment == experiment],
         )
 
 

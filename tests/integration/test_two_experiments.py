@@ -10,7 +10,7 @@ import pytest
 from streams.child import Facts
 from tests.integration.searching import Ended, lead
 from tests.ray_cluster import connected
-from tests.unit.search.studies import TRAINER, search_request, study, write_market
+from tests.unit.search.studies import predictions_of, search_request, study, write_market
 
 pytestmark = pytest.mark.slow
 
@@ -47,13 +47,9 @@ def test_every_trial_event_carries_its_own_experiment_s_data_hash(
 def test_every_trial_was_trained_on_its_own_experiment_s_rows(
     both: dict[str, Ended], directory: Path, name: str
 ) -> None:
-    work = study(directory, REQUESTS[name])
-    for trial in work.trials:
-        ground = work.grounds[trial.ticker]
-        dataset = ground.dataset
-        (expected,) = TRAINER.evaluate([trial.configuration], dataset.features, dataset.target, ground.folds, 42)
-        # Solved beside others in a block: as near to the optimum, but not by the same steps.
-        np.testing.assert_allclose(both[name].histories[trial.trial].prediction, expected, rtol=1e-3, atol=1e-6)
+    for trial, expected in predictions_of(directory, study(directory, REQUESTS[name])).items():
+        # Solved beside others: as near to the optimum, but not by the same steps.
+        np.testing.assert_allclose(both[name].histories[trial].prediction, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", TICKERS)

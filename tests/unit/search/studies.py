@@ -1,5 +1,6 @@
 """Small markets in which the first feature tells something of the next return, and searches over them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,26 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
+from orchestrator.core.arrays import Floats
 from orchestrator.core.bars import Bars
 from orchestrator.core.calendar import calendar_named
 from orchestrator.features.parquet import ParquetFeatures
+from orchestrator.search.campaign import Campaign
+from orchestrator.search.evaluation import Bench, evaluate
+from orchestrator.search.outcomes import Scored
+from orchestrator.search.plan import Job, Step
+from orchestrator.search.populations import populations_of
 from orchestrator.search.settings import DriverSettings
 from orchestrator.search.study import Study, load, study_of
 from schemas.search import SearchRequest
 
 NAMES = ("momentum", "noise", "other")
-ROWS = 500
+ROWS = 1_000
 TRAINER = ElasticNetTrainer()
 GRID = {"alpha": (0.01, 0.05), "l1_ratio": (0.1, 0.9)}
 
 
-def write_market(directory: Path, ticker: str, *, seed: int = 1, rows: int = ROWS, edge: float = 0.5) -> None:
+def write_market(directory: Path, ticker: str, *, seed: int = 1, rows: int = ROWS, edge: float = 0.22) -> None:
     """Write daily bars; `edge` is the correlation of `momentum` with what the next bar earns."""
     rng = np.random.default_rng([seed, *ticker.encode()])
     times = calendar_named().session_closes(datetime(2015, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC))[:rows]
@@ -75,3 +82,40 @@ def study(directory: Path, request: SearchRequest, **fields: Any) -> Study:
         if not (directory / "features" / ticker).exists():
             write_market(directory / "features", ticker)
     return study_of(request, bars(directory, request), TRAINER, driver_settings(directory, **fields))
+
+
+def campaign_of(directory: Path, work: Study) -> Campaign:
+    """The campaign of a study, with nothing recorded."""
+    return Campaign(
+        populations_of(work.request, TRAINER, driver_settings(directory)),
+        work.fingerprint,
+        lambda scored: scored.metrics.get(work.metric),
+        {},
+        accumulates=TRAINER.budget.accumulates,
+    )
+
+
+def whole(directory: Path, work: Study) -> Job:
+    """All of a grid on one ticker as one job."""
+    return Job(0, tuple(steps_of(directory, work)))
+
+
+def bench(work: Study, trainer: ElasticNetTrainer = TRAINER, clock: Callable[[], float] = lambda: 0.0) -> Bench:
+    """A worker's bench over a study."""
+    return Bench(trainer, work.rules, work.grounds.__getitem__, clock)
+
+
+def steps_of(directory: Path, work: Study) -> list[Step]:
+    """Every first step of a study, by the names of their trials."""
+    return campaign_of(directory, work).ask(1_000)[0]
+
+
+def predictions_of(directory: Path, work: Study) -> dict[str, Floats]:
+    """Out-of-fold predictions of every trial of a grid."""
+    desk = bench(work)
+    return {
+        step.trial.trial: outcome.prediction
+        for step in steps_of(directory, work)
+        for outcome in evaluate(Job(0, (step,)), desk)
+        if isinstance(outcome, Scored)
+    }

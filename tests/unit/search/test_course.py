@@ -1,6 +1,6 @@
 """A whole course without Ray: trials are evaluated where they are told of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.algorithms.base import Trainer
 from orchestrator.core.canonical import lineage_key
 from orchestrator.core.dataset import Terms
 from orchestrator.core.lifecycle import State
+from orchestrator.search.campaign import Campaign
 from orchestrator.search.course import Course
-from orchestrator.search.evaluation import Ground, Rules, evaluate
-from orchestrator.search.outcomes import Failed, Outcome, Started
-from orchestrator.search.plan import PlannedTrial, blocks_of
+from orchestrator.search.evaluation import Ground, Rules
+from orchestrator.search.inline import InlineSearch
+from orchestrator.search.outcomes import Failed, Outcome, Scored, Started
 from orchestrator.store import ensembles, experiments, ledger, requests, trials
 from orchestrator.store.database import Database
 from orchestrator.store.experiments import Experiment
@@ -23,7 +25,7 @@ from schemas.search import Deploy, SearchRequest
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from tests.contracts.store.makers import digest, events
-from tests.unit.search.studies import TRAINER, driver_settings, search_request, write_market
+from tests.unit.search.studies import driver_settings, search_request, write_market
 
 
 class Clock:
@@ -39,7 +41,7 @@ class Clock:
 
 @dataclass
 class Inline:
-    """Evaluates trials in the calling thread; with `breaks_after`, only so many, and then it raises."""
+    """Runs campaigns in the calling thread; with `breaks_after`, only so many steps, and then it raises."""
 
     evaluated: list[str] = field(default_factory=list)
     breaks_after: int | None = None
@@ -47,18 +49,20 @@ class Inline:
     def __call__(
         self,
         experiment: str,
-        trials: Sequence[PlannedTrial],
+        campaign: Campaign,
+        trainer: Trainer,
         grounds: Mapping[str, Ground],
         rules: Rules,
         tell: Callable[[Outcome], None],
     ) -> None:
-        for block in blocks_of(trials, slots=1, largest=1):
-            if self.breaks_after is not None and len(self.evaluated) >= self.breaks_after:
+        def telling(outcome: Outcome) -> None:
+            if isinstance(outcome, Started) and len(self.evaluated) == self.breaks_after:
                 raise ConnectionError("Ray went away")
-            tell(Started((block.trials[0].trial,)))
-            for outcome in evaluate(block, grounds[block.ticker], rules, TRAINER, lambda: 0.0):
-                tell(outcome)
-            self.evaluated.append(block.trials[0].trial)
+            tell(outcome)
+            if isinstance(outcome, Scored):
+                self.evaluated.append(outcome.trial)
+
+        InlineSearch(batch=1)(experiment, campaign, trainer, grounds, rules, telling)
 
 
 @dataclass
@@ -252,8 +256,9 @@ async def test_an_outcome_that_cannot_be_written_fails_the_experiment(line: Line
 class Idle(Inline):
     """Leaves every trial alone."""
 
-    def __call__(self, *args: Any) -> None:
-        return
+    def __call__(self, experiment: str, campaign: Campaign, *args: Any) -> None:
+        for outcome in campaign.ask(100)[1]:
+            args[-1](outcome)
 
 
 async def test_a_search_that_leaves_trials_out_is_not_taken_for_complete(line: Line) -> None:
@@ -282,7 +287,7 @@ async def test_every_trial_that_was_scored_is_in_the_ledger_of_its_lineage(line:
     assert found.verdict is not None
     assert found.verdict.trials == 6
     async with line.db.snapshot() as tx:
-        rows = await ledger.of_lineage(tx, lineage_key(["AAA"], timeframe="1d", terms=Terms()))
+        rows = await ledger.of_lineages(tx, [lineage_key("AAA", timeframe="1d", terms=Terms())])
     assert {row.experiment for row in rows} == {first, second}
     assert len({row.span_digest for row in rows}) == 1
 

@@ -1,61 +1,47 @@
-from collections.abc import Mapping
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.search.plan import LARGEST_BLOCK, ROUNDS, PlannedTrial, blocks_of, trials_of
-from schemas.base import Scalar
+from orchestrator.search.plan import PlannedTrial, Stage, Step, packed
 
-TICKERS = st.lists(st.sampled_from(["AAPL", "GOOG", "IBM", "MSFT"]), min_size=1, unique=True)
-SLOTS = st.integers(1, 12)
-
-
-def plan(tickers: list[str], count: int) -> tuple[PlannedTrial, ...]:
-    configurations: list[dict[str, Scalar]] = [{"alpha": number} for number in range(count)]
-    return trials_of(tickers, configurations, fingerprint)
+LANES = st.integers(1, 12)
+BATCH = st.integers(1, 20)
 
 
-def fingerprint(ticker: str, configuration: Mapping[str, Scalar]) -> str:
-    return f"{ticker} {configuration['alpha']}"
+def step(ticker: str, number: int, budget: int | None = None) -> Step:
+    trial = PlannedTrial(f"{ticker}{number}", (ticker,), {"alpha": number}, f"{ticker} {number}")
+    return Step(trial, stages=(Stage(trial.configuration, budget),))
 
 
-@given(TICKERS, st.integers(0, 60))
-def test_every_configuration_is_tried_once_on_every_ticker(tickers: list[str], count: int) -> None:
-    trials = plan(tickers, count)
-    assert [(trial.ticker, trial.configuration["alpha"]) for trial in trials] == [
-        (ticker, number) for ticker in tickers for number in range(count)
-    ]
-    assert all(trial.fingerprint == fingerprint(trial.ticker, trial.configuration) for trial in trials)
+STEPS = st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from([None, 10, 30])), max_size=60).map(
+    lambda drawn: [step(ticker, number, budget) for number, (ticker, budget) in enumerate(sorted(drawn, key=str))]
+)
 
 
-def test_a_trial_is_named_by_its_place() -> None:
-    assert [trial.trial for trial in plan(["AAPL", "IBM"], 2)] == ["t00001", "t00002", "t00003", "t00004"]
+@given(STEPS, LANES, BATCH)
+def test_packs_hold_every_step_once_and_in_order(steps: list[Step], lanes: int, batch: int) -> None:
+    packs = packed(steps, lanes=lanes, batch=batch)
+    assert [step for pack in packs for step in pack] == steps
 
 
-@given(TICKERS, st.integers(0, 60), SLOTS)
-def test_blocks_hold_every_trial_once_and_in_order(tickers: list[str], count: int, slots: int) -> None:
-    trials = plan(tickers, count)
-    blocks = blocks_of(trials, slots=slots)
-    assert tuple(trial for block in blocks for trial in block.trials) == trials
-    assert [block.number for block in blocks] == list(range(len(blocks)))
+@given(STEPS, LANES, BATCH)
+def test_a_pack_is_of_the_same_tickers_and_budgets_and_neither_empty_nor_too_large(
+    steps: list[Step], lanes: int, batch: int
+) -> None:
+    for pack in packed(steps, lanes=lanes, batch=batch):
+        assert 1 <= len(pack) <= batch
+        assert len({(each.trial.tickers, each.budgets) for each in pack}) == 1
 
 
-@given(TICKERS, st.integers(1, 60), SLOTS)
-def test_a_block_is_of_one_ticker_and_neither_empty_nor_too_large(tickers: list[str], count: int, slots: int) -> None:
-    for block in blocks_of(plan(tickers, count), slots=slots):
-        assert 1 <= len(block.trials) <= LARGEST_BLOCK
-        assert {trial.ticker for trial in block.trials} == {block.ticker}
+@given(st.integers(1, 60), LANES, BATCH)
+def test_no_lane_is_left_without_work_that_there_is(count: int, lanes: int, batch: int) -> None:
+    packs = packed([step("A", number) for number in range(count)], lanes=lanes, batch=batch)
+    sizes = [len(pack) for pack in packs]
+    assert len(packs) >= min(lanes, count) or max(sizes) == 1 or max(sizes) - min(sizes) <= 1
+    assert max(sizes) - min(sizes) <= 1
 
 
-@given(TICKERS, st.integers(1, 60), SLOTS)
-def test_a_ticker_s_blocks_are_almost_equal(tickers: list[str], count: int, slots: int) -> None:
-    blocks = blocks_of(plan(tickers, count), slots=slots)
-    for ticker in tickers:
-        sizes = [len(block.trials) for block in blocks if block.ticker == ticker]
-        assert max(sizes) - min(sizes) <= 1
-
-
-@given(TICKERS, st.integers(1, 60), SLOTS)
-def test_no_slot_is_left_without_work_that_there_is(tickers: list[str], count: int, slots: int) -> None:
-    trials = plan(tickers, count)
-    assert len(blocks_of(trials, slots=slots)) >= min(len(trials), ROUNDS * slots)
+def test_a_step_that_goes_on_has_one_stage_left() -> None:
+    trial = PlannedTrial("t", ("A",), {}, "f")
+    stages = (Stage({}, 10), Stage({}, 20))
+    assert Step(trial, 2, stages).budgets == (10, 20)
+    assert Step(trial, 2, stages, start={"A": ()}).budgets == (20,)

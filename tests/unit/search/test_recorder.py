@@ -9,7 +9,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.search.outcomes import Failed, Scored, Started
+from orchestrator.search.outcomes import Earned, Failed, Scored, Started
 from orchestrator.search.plan import PlannedTrial
 from orchestrator.search.recorder import Progress, Recorder, RecordingStopped, Subject, span_digest
 from orchestrator.store import ledger, trials
@@ -22,8 +22,8 @@ from tests.contracts.store.makers import admit, digest, events, search
 NAMES = ("t00001", "t00002", "t00003")
 EXPERIMENT = "grid"
 FINGERPRINTS = {name: digest(number) for number, name in enumerate(NAMES)}
-PLANNED = {name: PlannedTrial(name, "AAPL", {}, fingerprint) for name, fingerprint in FINGERPRINTS.items()}
-SUBJECT = Subject(EXPERIMENT, "request-1", "lineage", "sharpe_ratio", PLANNED)
+PLANNED = {name: PlannedTrial(name, ("AAPL",), {}, fingerprint) for name, fingerprint in FINGERPRINTS.items()}
+SUBJECT = Subject(EXPERIMENT, "request-1", {"AAPL": "lineage"}, {"AAPL": digest(1)}, "sharpe_ratio", PLANNED)
 FAILED = Failed("t00002", (Reason(code="broken", message="it broke"),), 1.0)
 
 
@@ -35,15 +35,19 @@ class Clock:
         return self.now
 
 
-def scored(trial: str, sharpe: float | None = 1.0, *, eligible: bool = True) -> Scored:
+def scored(
+    trial: str, sharpe: float | None = 1.0, *, eligible: bool = True, step: int = 1, last: bool = True
+) -> Scored:
     return Scored(
         trial=trial,
+        step=step,
+        budget=None if last and step == 1 else 10 * step,
+        last=last,
         metrics={"sharpe_ratio": sharpe},
         eligible=eligible,
         reasons=(),
         prediction=np.array([0.1, np.nan, -0.2]),
-        session_ids=np.array([3, 4, 5]),
-        session_profit=np.array([0.01, 0.0, -0.02]),
+        earned=(Earned("AAPL", np.array([3, 4, 5]), np.array([0.01, 0.0, -0.02])),),
         seconds=0.5,
     )
 
@@ -79,7 +83,7 @@ async def test_outcomes_from_another_thread_are_written_in_order(db: Database) -
     async with db.snapshot() as tx:
         tally = await trials.tally(tx, EXPERIMENT)
         histories = await trials.histories(tx, EXPERIMENT, NAMES)
-        rows = await ledger.of_lineage(tx, "lineage")
+        rows = await ledger.of_lineages(tx, ("lineage",))
     assert (tally[TrialStatus.COMPLETED], tally[TrialStatus.FAILED]) == (2, 1)
     np.testing.assert_array_equal(histories["t00001"].prediction, scored("t00001").prediction)
     assert [(row.fingerprint, row.sessions, row.span_digest) for row in rows] == [

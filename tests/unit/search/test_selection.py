@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.core.arrays import Floats
+from orchestrator.algorithms.base import Predictor
 from orchestrator.search.appraisal import refit
 from orchestrator.search.selection import (
     Wish,
@@ -20,23 +20,23 @@ from orchestrator.search.study import Study
 from orchestrator.store.tables import TrialStatus
 from orchestrator.store.trials import Trial
 from schemas.search import Deploy
-from tests.unit.search.studies import TRAINER, driver_settings, search_request, study
+from tests.unit.search.studies import TRAINER, driver_settings, predictions_of, search_request, steps_of, study
 
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
 
 
-def finished(work: Study, sharpes: dict[str, float | None]) -> list[Trial]:
+def finished(directory: Path, work: Study, sharpes: dict[str, float | None]) -> list[Trial]:
     """The study's trials, over; those without a Sharpe ratio failed."""
     return [
         Trial(
             trial=trial.trial,
-            tickers=(trial.ticker,),
+            tickers=trial.tickers,
             configuration=dict(trial.configuration),
             fingerprint=trial.fingerprint,
-            data_hash=work.data_hash[trial.ticker],
+            data_hash=work.data_hash[trial.tickers[0]],
             experiment="experiment",
             status=TrialStatus.COMPLETED if trial.trial in sharpes else TrialStatus.FAILED,
-            metrics={"sharpe_ratio": sharpes[trial.trial]} if trial.trial in sharpes else None,
+            metrics={work.metric: sharpes[trial.trial]} if trial.trial in sharpes else None,
             eligible=True if trial.trial in sharpes else None,
             reasons=(),
             seconds=1.0,
@@ -44,19 +44,13 @@ def finished(work: Study, sharpes: dict[str, float | None]) -> list[Trial]:
             started_at=NOW,
             finished_at=NOW,
         )
-        for trial in work.trials
+        for trial in (step.trial for step in steps_of(directory, work))
     ]
 
 
-def predictions(work: Study) -> dict[str, Floats]:
-    found: dict[str, Floats] = {}
-    for trial in work.trials:
-        ground = work.grounds[trial.ticker]
-        dataset = ground.dataset
-        (found[trial.trial],) = TRAINER.evaluate(
-            [trial.configuration], dataset.features, dataset.target, ground.folds, work.rules.seed
-        )
-    return found
+def refitted(directory: Path, work: Study, *names: str) -> dict[str, dict[str, Predictor]]:
+    chosen = [step for step in steps_of(directory, work) if step.trial.trial in names]
+    return refit(work, TRAINER, chosen, threads=1)
 
 
 AUTO, MANUAL = Deploy(auto=True), Deploy()
@@ -85,7 +79,10 @@ def test_the_best_trial_is_the_best_by_the_request_s_metric_and_mode(tmp_path: P
     highest = study(tmp_path, search_request())
     lowest = study(tmp_path, search_request(), mode="min")
     sharpes = {"t00001": 1.0, "t00002": None, "t00003": 2.0}
-    best, worst = best_of(highest, finished(highest, sharpes)), best_of(lowest, finished(lowest, sharpes))
+    best, worst = (
+        best_of(highest, finished(tmp_path, highest, sharpes)),
+        best_of(lowest, finished(tmp_path, lowest, sharpes)),
+    )
     assert best is not None
     assert worst is not None
     assert (best.trial, worst.trial) == ("t00003", "t00001")
@@ -93,13 +90,13 @@ def test_the_best_trial_is_the_best_by_the_request_s_metric_and_mode(tmp_path: P
 
 def test_there_is_no_best_trial_where_none_has_a_score(tmp_path: Path) -> None:
     work = study(tmp_path, search_request())
-    assert best_of(work, finished(work, {"t00001": None})) is None
+    assert best_of(work, finished(tmp_path, work, {"t00001": None})) is None
 
 
 def test_survivors_are_told_by_rank_with_their_configurations(tmp_path: Path) -> None:
     work = study(tmp_path, search_request(("AAA", "BBB")))
-    trials = finished(work, {"t00001": 1.0, "t00005": 1.0})
-    survivors = told(survivors_of(work, trials, predictions(work), top_n=3), work)
+    trials = finished(tmp_path, work, {"t00001": 1.0, "t00005": 1.0})
+    survivors = told(survivors_of(work, trials, predictions_of(tmp_path, work), top_n=3))
     assert [(survivor.trial, survivor.tickers, survivor.rank) for survivor in survivors] == [
         ("t00001", ("AAA",), 1),
         ("t00005", ("BBB",), 1),
@@ -110,9 +107,9 @@ def test_survivors_are_told_by_rank_with_their_configurations(tmp_path: Path) ->
 def test_a_draft_holds_each_survivor_with_its_out_of_fold_record(tmp_path: Path) -> None:
     request = search_request(("AAA", "BBB"), holdout=50)
     work = study(tmp_path, request)
-    known = predictions(work)
-    selection = survivors_of(work, finished(work, {"t00001": 1.0, "t00006": 1.0}), known, top_n=1)
-    predictors = refit(work, TRAINER, frozenset({"t00001", "t00006"}))
+    known = predictions_of(tmp_path, work)
+    selection = survivors_of(work, finished(tmp_path, work, {"t00001": 1.0, "t00006": 1.0}), known, top_n=1)
+    predictors = refitted(tmp_path, work, "t00001", "t00006")
     draft = draft_of("experiment", work, selection, predictors, Deploy(threshold=0.6), driver_settings(tmp_path))
     assert (draft.ensemble, draft.voting, draft.threshold, draft.exit_threshold) == ("experiment", "soft", 0.6, 0.3)
     assert [candidate.trial for candidate in draft.candidates] == ["t00001", "t00006"]
@@ -129,16 +126,29 @@ def test_a_draft_holds_each_survivor_with_its_out_of_fold_record(tmp_path: Path)
 
 def test_a_draft_foresees_the_hold_out_with_the_predictors_that_would_be_deployed(tmp_path: Path) -> None:
     work = study(tmp_path, search_request(holdout=50))
-    selection = survivors_of(work, finished(work, {"t00001": 1.0}), predictions(work), top_n=1)
-    predictors = refit(work, TRAINER, frozenset({"t00001"}))
+    selection = survivors_of(work, finished(tmp_path, work, {"t00001": 1.0}), predictions_of(tmp_path, work), top_n=1)
+    predictors = refitted(tmp_path, work, "t00001")
     draft = draft_of("experiment", work, selection, predictors, AUTO, driver_settings(tmp_path))
     (before,), (after,) = draft.candidates, extended(draft, work).candidates
     holdout = work.holdouts["AAA"]
     later = slice(len(before.fold), None)
     np.testing.assert_array_equal(after.prediction[: len(before.fold)], before.prediction)
     np.testing.assert_array_equal(
-        after.prediction[later], predictors["t00001"].predict(holdout.dataset.features[holdout.start :])
+        after.prediction[later], predictors["t00001"]["AAA"].predict(holdout.dataset.features[holdout.start :])
     )
     np.testing.assert_array_equal(after.event_time[later], holdout.dataset.event_time[holdout.start :])
     assert set(after.fold[later]) == {before.fold.max() + 1}
     assert (np.diff(after.event_time) > np.timedelta64(0)).all()
+
+
+def test_a_survivor_on_several_tickers_votes_on_each(tmp_path: Path) -> None:
+    request = search_request(
+        ("AAA", "BBB"), strategy="multi_ticker_pbt", param_grid=None, population_size=2, num_generations=1
+    )
+    work = study(tmp_path, request)
+    known = predictions_of(tmp_path, work)
+    selection = survivors_of(work, finished(tmp_path, work, {"t00001": 1.0}), known, top_n=2)
+    predictors = refitted(tmp_path, work, "t00001")
+    draft = draft_of("experiment", work, selection, predictors, Deploy(), driver_settings(tmp_path))
+    assert [(each.trial, each.ticker) for each in draft.candidates] == [("t00001", "AAA"), ("t00001", "BBB")]
+    np.testing.assert_array_equal(np.concatenate([each.prediction for each in draft.candidates]), known["t00001"])

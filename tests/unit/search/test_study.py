@@ -6,9 +6,24 @@ import pytest
 
 from orchestrator.core.errors import Refused
 from orchestrator.features.parquet import ParquetFeatures
-from orchestrator.search.study import load, study_of
+from orchestrator.search.evaluation import OBJECTIVE
+from orchestrator.search.plan import Stage
+from orchestrator.search.study import Study, load, study_of
 from schemas.search import Costs
-from tests.unit.search.studies import ROWS, TRAINER, bars, driver_settings, search_request, study, write_market
+from tests.unit.search.studies import (
+    ROWS,
+    TRAINER,
+    bars,
+    driver_settings,
+    search_request,
+    steps_of,
+    study,
+    write_market,
+)
+
+
+def fingerprints(directory: Path, work: Study) -> set[str]:
+    return {step.trial.fingerprint for step in steps_of(directory, work)}
 
 
 def test_no_trial_sees_the_hold_out_or_a_target_that_reaches_into_it(tmp_path: Path) -> None:
@@ -24,18 +39,32 @@ def test_the_hold_out_changes_the_data_hash_and_so_every_fingerprint(tmp_path: P
     without, with_holdout = study(tmp_path, search_request()), study(tmp_path, search_request(holdout=60))
     assert without.data_hash == {"AAA": bars(tmp_path, search_request())["AAA"].data_hash}
     assert without.data_hash != with_holdout.data_hash
-    assert {trial.fingerprint for trial in without.trials}.isdisjoint(
-        trial.fingerprint for trial in with_holdout.trials
-    )
+    assert fingerprints(tmp_path, without).isdisjoint(fingerprints(tmp_path, with_holdout))
 
 
 def test_trials_of_different_tickers_have_different_fingerprints(tmp_path: Path) -> None:
     work = study(tmp_path, search_request(("AAA", "BBB")))
-    assert len({trial.fingerprint for trial in work.trials}) == len(work.trials) == 8
+    assert len(fingerprints(tmp_path, work)) == len(steps_of(tmp_path, work)) == 8
 
 
 def test_the_same_request_plans_the_same_trials(tmp_path: Path) -> None:
-    assert study(tmp_path, search_request()).trials == study(tmp_path, search_request()).trials
+    first, second = (steps_of(tmp_path, study(tmp_path, search_request())) for _ in range(2))
+    assert [step.trial for step in first] == [step.trial for step in second]
+
+
+def test_a_trial_that_is_cut_short_is_other_work(tmp_path: Path) -> None:
+    work = study(tmp_path, search_request())
+    (trial, *_) = (step.trial for step in steps_of(tmp_path, work))
+    stages = [Stage(trial.configuration, budget) for budget in (None, 11, 33)]
+    found = {work.fingerprint(trial, (stage,)) for stage in stages} | {work.fingerprint(trial, stages[1:])}
+    assert len(found) == 4
+
+
+def test_of_a_multi_ticker_search_a_trial_is_compared_by_its_objective(tmp_path: Path) -> None:
+    request = search_request(("AAA", "BBB"), strategy="multi_ticker_pbt", param_grid=None, population_size=2)
+    work = study(tmp_path, request)
+    assert (work.together, work.metric, work.rules.metric) == (True, OBJECTIVE, "sharpe_ratio")
+    assert [step.trial.tickers for step in steps_of(tmp_path, work)] == [("AAA", "BBB")] * 2
 
 
 def test_a_ticker_without_opens_makes_all_tickers_trade_at_the_close(tmp_path: Path) -> None:
@@ -44,6 +73,15 @@ def test_a_ticker_without_opens_makes_all_tickers_trade_at_the_close(tmp_path: P
     path = tmp_path / "features" / "BBB" / "1d" / "bars.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns(["open"]), path)
     assert study(tmp_path, request).terms.execution == "next_close"
+
+
+def test_a_feature_that_knows_the_future_is_refused_by_name_before_anything_is_trained(tmp_path: Path) -> None:
+    write_market(tmp_path / "features", "AAA", edge=0.9)
+    with pytest.raises(Refused) as refusal:
+        study(tmp_path, search_request())
+    assert [(reason.code, reason.where) for reason in refusal.value.reasons] == [
+        ("knows_the_future", "AAA/1d/momentum")
+    ]
 
 
 def test_each_ticker_has_its_own_cost(tmp_path: Path) -> None:
