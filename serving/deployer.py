@@ -4,6 +4,11 @@ Every ensemble is an application of its own, with one replica and no HTTP. Ray m
 """
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -22,23 +27,27 @@ PREFIX = "ensemble-"
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120.0
 """A replica is a new process, and starts slowly beside a search that keeps every core busy."""
-
-GONE = (RayActorError, DeploymentUnavailableError)
-"""The replica died under a call."""
+LOOK_SECONDS = 10.0
+"""How long a replica may take to say which version it serves."""
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="serve")
 
 
 class DeployFailed(Refused):
-    """The version is not served; what was served before goes on."""
+    """The version can never be served; what was served before goes on."""
+
+
+class NotYet(Refused):
+    """Ray or Ray Serve is in the way: the same may succeed a moment later. What was served before goes on."""
 
 
 class Deployer:
-    """Deploys ensemble versions that `artifacts` holds, one at a time, and answers ticks with them."""
+    """Deploys ensemble versions that `artifacts` holds, of each ensemble one at a time, and answers ticks with them."""
 
     def __init__(self, artifacts: Path, *, patience: float = PATIENCE_SECONDS) -> None:
         self._artifacts = artifacts
         self._patience = patience
         self._handles: dict[str, Any] = {}
-        self._turn = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def deploy(self, wanted: ServedVersion) -> None:
         """Serve `wanted` and return once it answers; at once where it already does.
@@ -48,16 +57,12 @@ class Deployer:
 
         Raises:
             DeployFailed: it cannot be served, and why.
+            NotYet: it does not answer, or Ray Serve does not.
         """
-        async with self._turn:
-            try:
+        async with self._turns[wanted.ensemble]:
+            with _troubles(f"{wanted.ensemble} version {wanted.version}"):
                 async with asyncio.timeout(self._patience):
                     await self._deploy(wanted, wanted.configuration(self._artifacts))
-            except TimeoutError:
-                message = f"It did not answer within {self._patience:g} s; look at Ray for resources and dead workers."
-                raise DeployFailed([_reason("deploy_timed_out", wanted, message)]) from None
-            except (RayError, RayServeException) as error:
-                raise DeployFailed([_reason("serve_failed", wanted, str(error))]) from error
 
     async def _deploy(self, wanted: ServedVersion, configuration: JsonObject) -> None:
         status = (await _statuses()).get(wanted.ensemble)
@@ -75,45 +80,63 @@ class Deployer:
             raise DeployFailed(reasons)
         await self._apply(wanted.ensemble, configuration, wanted)
 
-    async def serving(self) -> dict[str, ServedVersion]:
-        """The version that answers, of each ensemble that has one."""
-        running = [ensemble for ensemble, status in (await _statuses()).items() if status == "RUNNING"]
-        found = {ensemble: await self._serving(ensemble) for ensemble in running}
-        return {ensemble: version for ensemble, version in found.items() if version is not None}
+    async def serving(self) -> dict[str, ServedVersion | None]:
+        """What Ray Serve has: by ensemble the version that answers, or None where nothing does.
+
+        Raises:
+            NotYet: Ray Serve does not answer.
+        """
+        with _troubles("Ray Serve"):
+            async with asyncio.timeout(self._patience):
+                statuses = await _statuses()
+                running = [ensemble for ensemble, status in statuses.items() if status == "RUNNING"]
+                found = await asyncio.gather(*map(self._looked_at, running))
+        return dict.fromkeys(statuses) | dict(zip(running, found, strict=True))
 
     async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
         """The ensemble's answer to a batch; every row of it is of one version.
 
+        Where its replica died, Serve starts it again: until then this may wait, and whoever calls says for how long.
+
         Raises:
-            NotServing: no version of the ensemble answers now. Where its replica died, Serve starts it again, and the
-                batch can be asked again.
+            NotServing: no version of the ensemble answers now; the batch can be asked again.
         """
-        if ensemble not in self._handles and ensemble not in await _statuses():
-            message = "No such ensemble is deployed; deploy a version of it first."
-            raise NotServing([Reason(code="not_serving", where=ensemble, message=message)])
         try:
             answer: BatchAnswer = await (await self._handle(ensemble)).answer.remote(batch)
-        except GONE as error:
-            raise NotServing([Reason(code="not_serving", where=ensemble, message=str(error)[-4096:])]) from error
+        except (RayError, RayServeException) as error:
+            raise NotServing([Reason(code="not_serving", where=ensemble, message=_last_words(error))]) from error
         return answer
 
     async def delete(self, ensemble: str) -> None:
-        """Serve the ensemble no longer; nothing changes where it is not served."""
-        async with self._turn:
-            if ensemble in await _statuses():
-                await self._remove(ensemble)
+        """Serve the ensemble no longer; nothing changes where it is not served.
+
+        Raises:
+            NotYet: Ray Serve does not answer.
+        """
+        async with self._turns[ensemble]:
+            with _troubles(ensemble):
+                async with asyncio.timeout(self._patience):
+                    if ensemble in await _statuses():
+                        await self._remove(ensemble)
+
+    async def _looked_at(self, ensemble: str) -> ServedVersion | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self._serving(ensemble)
+        return None
 
     async def _serving(self, ensemble: str) -> ServedVersion | None:
         try:
             serving: ServedVersion | None = await (await self._handle(ensemble)).serving.remote()
-        except GONE:
+        except (RayActorError, DeploymentUnavailableError):
+            # The replica died under the call.
             return None
         return serving
 
     async def _handle(self, ensemble: str) -> Any:
         """The handle of an application that exists."""
         if ensemble not in self._handles:
-            self._handles[ensemble] = await asyncio.to_thread(serve.get_app_handle, PREFIX + ensemble)
+            self._handles[ensemble] = await _client(serve.get_app_handle, PREFIX + ensemble)
         return self._handles[ensemble]
 
     async def _apply(self, ensemble: str, configuration: JsonObject | None, expected: ServedVersion | None) -> None:
@@ -121,11 +144,7 @@ class Deployer:
 
         The first time, this starts the application's replica.
         """
-        await asyncio.to_thread(serve.start, proxy_location="Disabled")
-        target = serve.RunTarget(_application(configuration), name=PREFIX + ensemble, route_prefix=None)
-        (self._handles[ensemble],) = await asyncio.to_thread(
-            serve.run_many, [target], wait_for_applications_running=False
-        )
+        self._handles[ensemble] = await _client(_run, ensemble, configuration)
         # Taking the configuration on put the application back to DEPLOYING, so RUNNING is never of the one before.
         while (status := (await _statuses())[ensemble]) != "RUNNING" or await self._serving(ensemble) != expected:
             if status == "DEPLOY_FAILED":
@@ -134,7 +153,11 @@ class Deployer:
 
     async def _remove(self, ensemble: str) -> None:
         self._handles.pop(ensemble, None)
-        await asyncio.to_thread(serve.delete, PREFIX + ensemble)
+        await _client(serve.delete, PREFIX + ensemble, _blocking=False)
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if ensemble not in await _statuses():
+                return
 
 
 async def _statuses() -> dict[str, str]:
@@ -145,8 +168,21 @@ async def _statuses() -> dict[str, str]:
 
 async def _applications() -> dict[str, Any]:
     """Every application's status by name; none where Serve does not run."""
-    status = await asyncio.to_thread(serve.status)
+    status = await _client(serve.status)
     return dict(status.applications)
+
+
+async def _client(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a call of Ray Serve's own functions returns: they block, and go wrong where two of them overlap."""
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, partial(call, *arguments, **options))
+
+
+def _run(ensemble: str, configuration: JsonObject | None) -> Any:
+    """Have Ray Serve run an ensemble's application with this configuration; the application's handle."""
+    serve.start(proxy_location="Disabled")
+    target = serve.RunTarget(_application(configuration), name=PREFIX + ensemble, route_prefix=None)
+    (handle,) = serve.run_many([target], wait_for_applications_running=False)
+    return handle
 
 
 def _application(configuration: JsonObject | None) -> Any:
@@ -168,5 +204,21 @@ def _application(configuration: JsonObject | None) -> Any:
     return deployment.options(version=installed_version("ray-orchestrator"), _internal=True).bind()
 
 
-def _reason(code: str, wanted: ServedVersion, message: str) -> Reason:
-    return Reason(code=code, where=f"{wanted.ensemble} version {wanted.version}", message=message[-4096:])
+@contextmanager
+def _troubles(where: str) -> Iterator[None]:
+    """Say of what goes wrong with Ray that it may pass.
+
+    Raises:
+        NotYet: it went wrong.
+    """
+    try:
+        yield
+    except TimeoutError as error:
+        message = "No answer in time; look at Ray for resources and dead workers."
+        raise NotYet([Reason(code="deploy_timed_out", where=where, message=message)]) from error
+    except (RayError, RayServeException) as error:
+        raise NotYet([Reason(code="serve_failed", where=where, message=_last_words(error))]) from error
+
+
+def _last_words(error: Exception) -> str:
+    return str(error)[-4096:] or type(error).__name__

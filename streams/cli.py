@@ -128,13 +128,13 @@ def ticks(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Event times a second; absent: all at once.")] = None,
     mode: Annotated[Literal["live", "replay"], typer.Option(help="How the signals are heard.")] = "replay",
 ) -> None:
-    """Play bars from the feature files as ticks."""
+    """Play bars from the features as ticks."""
     from orchestrator.core.errors import Refused
-    from orchestrator.features.parquet import ParquetFeatures
+    from orchestrator.features.sources import source_at
     from streams.replay import NotPlayed, replay
 
     chosen = settings()
-    source = ParquetFeatures(chosen.features_folder, minimum_rows=1)
+    source = source_at(chosen.features_folder, chosen.features_db, minimum_rows=1)
     first, last = (None if text is None else instant(text) for text in (start, end))
     try:
         instruments = [source.load(ticker, timeframe, first, last) for ticker in tickers]

@@ -45,6 +45,7 @@ def decide(
     """The signal of one tick, and what is remembered of it.
 
     BUY, SELL and HOLD tell how the target position changes: up, down, or not. An abstention is HOLD with no target.
+    Of an instrument that the version does not cover, though one before it may have, nothing is held.
 
     Args:
         tick: the tick, fresh for this ensemble.
@@ -56,7 +57,8 @@ def decide(
     held = 0 if newest is None else newest.position
     before = newest.position_before if newest is not None and revises else held
     score = float(answer.score[row])
-    abstains = not np.isfinite(score) and not moment.must_be_flat
+    flat = moment.must_be_flat or not answer.covered[row]
+    abstains = not flat and (tick.trading_status == "halted" or not np.isfinite(score))
     # Who abstains leaves what is held, also where that is what the revision before has said.
     after = (
         held
@@ -66,7 +68,7 @@ def decide(
             before,
             threshold=answer.threshold,
             exit_threshold=answer.exit_threshold,
-            flat=moment.must_be_flat,
+            flat=flat,
         )
     )
     mode = heard_on(answer.served.mode, tick.mode)
@@ -95,7 +97,7 @@ def decide(
         model_age=max(0.0, (tick.event_time - answer.trained_through).total_seconds()),
         gate=answer.served.gate,
         mode=mode,
-        reasons=_reasons(answer, row, moment),
+        reasons=_reasons(tick, answer, row, moment),
         experiment=answer.experiment,
         calibration_id=answer.calibration_ids.get(tick.ticker),
     )
@@ -118,10 +120,13 @@ def _votes(answer: BatchAnswer, ticker: str, row: int) -> tuple[Vote, ...]:
     )
 
 
-def _reasons(answer: BatchAnswer, row: int, moment: Moment) -> tuple[Reason, ...]:
+def _reasons(tick: FeatureTick, answer: BatchAnswer, row: int, moment: Moment) -> tuple[Reason, ...]:
     reasons = answer.reasons[row]
+    if tick.trading_status == "halted":
+        message = "trading in the instrument is halted, so that a change of position could not be carried out"
+        reasons = (*reasons, Reason(code="trading_halted", message=message))
     if not answer.covered[row]:
-        message = "the serving version does not cover this instrument; deploy one that does"
+        message = "the serving version does not cover this instrument, so nothing is held; deploy one that does"
         reasons = (*reasons, Reason(code="not_covered", message=message))
     if moment.must_be_flat:
         message = "a position taken now would be held over the close, and the session policy is flat at the close"

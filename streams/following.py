@@ -1,7 +1,7 @@
 """One search request's story, told from the events on Kafka alone."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.base import Message, Reason
@@ -21,11 +21,13 @@ from schemas.experiments import (
     SurvivorsSelected,
 )
 from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SIGNALS_BY_MODE, TRIAL_EVENTS, Topic
-from schemas.trials import TrialCached, TrialCompleted, TrialFailed
+from schemas.trials import TrialCached, TrialCompleted, TrialFailed, TrialStoppedEarly
 from streams.reader import TopicReader
 from streams.source import Record
 
 FOLLOWED: tuple[Topic, ...] = (EXPERIMENT_EVENTS, TRIAL_EVENTS, ENSEMBLE_EVENTS)
+SLACK = timedelta(seconds=5)
+"""How far the clocks of who asks and of the service may be apart."""
 _BY_NAME = {topic.name: topic for topic in FOLLOWED}
 
 
@@ -45,10 +47,13 @@ class RequestStory:
 
     Attributes:
         deploys: the request asks for a deployment, so the story goes on after the gate.
+        since: when it was sent, if it was just now: a rejection before that is of a message under its id that was
+            mended since.
     """
 
     request_id: str
     deploys: bool
+    since: datetime | None = None
     experiment: str | None = None
     trials: int = 0
     scored: int = 0
@@ -86,7 +91,7 @@ class RequestStory:
 
     def _tell(self, event: Message) -> str | None:
         match event:
-            case TrialCompleted() | TrialCached():
+            case TrialCompleted() | TrialCached() | TrialStoppedEarly():
                 self._scored(event.metrics.get("sharpe_ratio"))
             case TrialFailed():
                 self.failed += 1
@@ -168,6 +173,8 @@ class RequestStory:
             return self._deploying == (event.ensemble, event.version)
         request = getattr(event, "request_id", None)
         experiment = getattr(event, "experiment", None)
+        if isinstance(event, ExperimentRejected) and self.since is not None and event.emitted_at < self.since - SLACK:
+            return False
         mine = request == self.request_id or (experiment is not None and experiment == self.experiment)
         if mine and isinstance(event, EnsembleDeploying):
             self._deploying = (event.ensemble, event.version)

@@ -1,7 +1,8 @@
 """The search-request agent's work: validate, record, acknowledge. It never waits for a search."""
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.errors import Refused
 from orchestrator.store.database import Database
-from orchestrator.store.requests import Accepted, Admission, NameTaken, Rejected, admit, reject
+from orchestrator.store.requests import Accepted, Admission, NameTaken, Rejected, admit, reject, settled
 from schemas.base import Reason, RequestId
 from schemas.envelope import Undecodable, decode
 from schemas.search import SearchRequest
@@ -64,8 +65,11 @@ class Intake:
             sqlalchemy.exc.SQLAlchemyError: the store did not take it; the batch is read again.
         """
         now = self._clock()
-        judged = {record: self._judged(record, now) for record in records}
+        # In a thread: a request may take long to judge, and ticks must not wait for it.
+        judged = await asyncio.to_thread(lambda: {record: self._judged(record, now) for record in records})
         refused = {record: verdict for record, verdict in judged.items() if isinstance(verdict, tuple)}
+        for record in await self._settled(refused):
+            del refused[record]
         while True:
             await self._bury(refused, now)
             outcomes, refused = await self._settle_all(judged, now)
@@ -83,6 +87,15 @@ class Intake:
                 )
         if any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
             self._on_accepted()
+
+    async def _settled(self, records: Iterable[Record]) -> list[Record]:
+        """Those that come again and were accepted then, though they would not be now: since they have expired, say."""
+        named = [(record, name, record.value) for record in records if (name := readable_request_id(record.value))]
+        if not named:
+            return []
+        async with self._database.snapshot() as tx:
+            known = await settled(tx, [name for _, name, _ in named])
+        return [record for record, name, value in named if known.get(name) == value]
 
     async def _settle_all(
         self, judged: Mapping[Record, Verdict], now: datetime
@@ -111,7 +124,7 @@ class Intake:
                 now=now,
                 traceparent=trace,
             )
-        request_id = readable_request_id(value)
+        request_id = readable_request_id(record.value)
         if request_id is None:
             return Rejected(verdict)
         return await reject(tx, request_id, verdict, raw=value, now=now, traceparent=trace)
@@ -129,16 +142,28 @@ class Intake:
             )
 
     def _judged(self, record: Record, now: datetime) -> Verdict:
+        """The verdict on one record.
+
+        Raises:
+            OSError: the features cannot be looked at now; the batch is read again.
+        """
         try:
             return self._judge(decode(SearchRequest, record.value), now)
         except (Undecodable, Refused) as fault:
             return fault.reasons
+        except OSError:
+            raise
+        except Exception as error:
+            log.exception("request_cannot_be_judged", partition=record.partition, offset=record.offset)
+            name = type(error).__name__
+            message = f"it could not be judged ({name}): the service's log says why; ask for less, or in another way"
+            return (Reason(code="cannot_be_judged", message=message),)
 
 
-def readable_request_id(value: bytes) -> str | None:
+def readable_request_id(value: bytes | None) -> str | None:
     """The request id of a message that may be wrong in every other way; None where there is none to read."""
     try:
-        document = json.loads(value.decode())
+        document = json.loads((value or b"").decode())
         return _REQUEST_ID.validate_python(document["request_id"], strict=True)
     except (ValueError, RecursionError, KeyError, TypeError, ValidationError):
         return None

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.algorithms.base import Trainer
-from orchestrator.core import grid
-from orchestrator.core.admission import Limits, admit, grid_of
+from orchestrator.core.admission import STRATEGY_FIELDS, Limits, admit, trials_of
 from orchestrator.core.canonical import search_key
 from orchestrator.core.errors import Refused
 from schemas.search import SearchRequest
-
-STRATEGIES = frozenset({"grid"})
-"""What the search can run."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,6 @@ class Judge:
             request,
             tickers_available=self.tickers(request.timeframe),
             algorithms=self.algorithms,
-            strategies=STRATEGIES,
             limits=self.limits,
             now=now,
         )
@@ -59,11 +54,17 @@ class Judge:
         algorithm = self.algorithms[request.algorithm]
         return Admissible(
             request=request,
-            trials=grid.size(grid_of(request, algorithm)) * len(request.tickers),
+            trials=trials_of(request, algorithm, self.limits),
             search_key=search_key(
                 request,
                 algorithm_version=algorithm.version,
-                defaults={"metric": self.limits.metric, "mode": self.limits.mode},
+                defaults=self._defaults(request),
                 digits=self.digits,
             ),
         )
+
+    def _defaults(self, request: SearchRequest) -> Mapping[str, object]:
+        """What holds where the request is silent: spelling it out is the same work."""
+        read = STRATEGY_FIELDS[request.strategy]
+        amounts = {name: value for name, value in vars(self.limits.defaults).items() if name in read}
+        return {"metric": self.limits.metric, "mode": self.limits.mode, **amounts}

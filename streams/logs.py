@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -79,8 +80,10 @@ def keep_small(path: Path, largest: int = LARGEST_LOG_BYTES) -> None:
     """Move a log that has outgrown `largest` bytes to NAME.1, which it replaces.
 
     The content is copied and the file cut, since a child that writes to it holds it open; a line written in between is
-    lost.
+    lost. Where it cannot be copied, as on a disk that is full, it is cut all the same.
     """
-    if path.exists() and path.stat().st_size > largest:
-        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-        os.truncate(path, 0)
+    with suppress(OSError):
+        if path.stat().st_size > largest:
+            with suppress(OSError):
+                shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+            os.truncate(path, 0)

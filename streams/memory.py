@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.envelope import decode, encode
+import structlog
+
+from schemas.envelope import Undecodable, decode, encode
 from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE
 from streams.publisher import Outgoing
 from streams.source import Record
+
+log = structlog.get_logger(__name__)
 
 Place = tuple[str, str, str, str]
 """Ensemble, ticker, timeframe, and the mode of the signals: what is replayed or on paper changes nothing live."""
@@ -54,19 +58,20 @@ class SignalMemory:
         self._answered: dict[Place, Answered] = {}
 
     def restore(self, partitions: Sequence[int]) -> None:
-        """Take over from the topic what was answered in these partitions.
-
-        Raises:
-            Undecodable: the topic holds a record that is no state.
-        """
+        """Take over from the topic what was answered in these partitions; what is no state is passed over."""
         for record in self._read_states(sorted({state_partition(each) for each in partitions})):
-            if record.value is not None:
+            if record.value is None:
+                continue
+            try:
                 place, answered = read_state(record)
-                known = self._answered.get(place)
-                # Where an instrument has changed its partition, what it left in the old one may be read last. Replays
-                # go back; of them the last word counts.
-                if known is None or known.bar <= answered.bar or place[-1] == "replay":
-                    self._answered[place] = answered
+            except (Undecodable, ValueError) as error:
+                log.error("no_signal_state", partition=record.partition, offset=record.offset, error=str(error))
+                continue
+            known = self._answered.get(place)
+            # Where an instrument has changed its partition, what it left in the old one may be read last. Replays go
+            # back; of them the last word counts.
+            if known is None or known.bar <= answered.bar or place[-1] == "replay":
+                self._answered[place] = answered
 
     def newest(self, place: Place) -> Answered | None:
         """The newest answer in a place."""
@@ -102,8 +107,16 @@ def read_state(record: Record) -> tuple[Place, Answered]:
 
     Raises:
         Undecodable: the value is no signal.
+        ValueError: the headers hold no positions.
     """
     signal = decode(Signal, record.value)
     headers = dict(record.headers)
-    held, before = (int((headers.get(name) or b"0").decode()) for name in (HELD, HELD_BEFORE))
+    held, before = (_position(headers.get(name)) for name in (HELD, HELD_BEFORE))
     return place_of(signal), Answered(signal.event_time, signal.revision, signal.id, held, before)
+
+
+def _position(header: bytes | None) -> int:
+    found = int((header or b"0").decode())
+    if abs(found) > 1:
+        raise ValueError(f"{found} is no position")
+    return found

@@ -34,7 +34,9 @@ DEAD_LETTERS = Counter(
 
 # Ticks in, signals out.
 TICKS = Counter(
-    "orchestrator_ticks_total", "Ticks, by whether an ensemble covers them: covered, uncovered, repeat.", ("outcome",)
+    "orchestrator_ticks_total",
+    "Ticks, by whether an ensemble covers them: covered, uncovered, repeat; not_final ones are passed over.",
+    ("outcome",),
 )
 SIGNALS = Counter("orchestrator_signals_total", "Signals, by kind (BUY, SELL, HOLD) and mode.", ("signal", "mode"))
 SKIPS = Counter(

@@ -1,11 +1,14 @@
 """Free ports on the loopback, so that two copies on one machine never meet."""
 
 import errno
+import random
 import socket
 
 LOOPBACK = "127.0.0.1"
 NEIGHBOURS = 50
 """How many ports after the wanted one are tried."""
+LASTING = range(20_000, 32_768)
+"""Any port is one of these: above them, systems hand out the ports of clients, and a port is soon somebody else's."""
 
 
 class NoFreePort(Exception):
@@ -29,7 +32,8 @@ def bind(port: int, host: str = LOOPBACK) -> socket.socket:
         NoFreePort: none is free.
         OSError: the host is no address of this machine.
     """
-    for candidate in range(port, min(port + NEIGHBOURS, 65535) + 1) if port else (0,):
+    some = (*random.sample(LASTING, NEIGHBOURS), 0)
+    for candidate in range(port, min(port + NEIGHBOURS, 65535) + 1) if port else some:
         listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             # A port whose last connection is in TIME_WAIT is free; one that somebody listens on is not, even so.

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -145,10 +146,12 @@ class RayHead:
     def clear(self) -> None:
         """Keep the session's logs in the data folder, and remove all else that Ray wrote."""
         logs = self._temporary / "session_latest" / "logs"
-        if logs.exists():
-            kept = self._folder.ray / "logs"
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(logs.resolve(), kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+        # A disk that is full must not keep what fills it.
+        with suppress(OSError):
+            if logs.exists():
+                kept = self._folder.ray / "logs"
+                shutil.rmtree(kept, ignore_errors=True)
+                shutil.copytree(logs.resolve(), kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
         shutil.rmtree(self.sockets, ignore_errors=True)
 
     def _write_token(self) -> None:

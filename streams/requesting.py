@@ -98,12 +98,12 @@ def follow_request(
         config: librdkafka's connection settings.
         request_id: whose events.
         deploys: the request asks for a deployment, so its story goes on after the gate.
-        since: when the request was produced, or a little earlier.
+        since: when the request was produced, or a little earlier: an earlier message under its id is not followed.
         display: where to show it.
         patience: seconds without any event of it after which the story is returned as it stands; None: no end.
         stop: set from another thread to return at once.
     """
-    story = RequestStory(request_id, deploys)
+    story = RequestStory(request_id, deploys, since)
     heard = time.monotonic()
     wondered = False
     with ExitStack() as stack:

@@ -23,6 +23,10 @@ from streams.child import Facts, alive
 from streams.locks import Locked, locked
 from streams.progress import Progress
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_TOLERANCE_SECONDS = 2.0
+"""Both times that `born` is the difference of are told in whole seconds or are read a moment apart."""
+
 
 class FolderInUse(Exception):
     """Another running copy has the data folder.
@@ -54,19 +58,25 @@ class NotRunning(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A child that became ready. `born` tells its process from a later one of the same number."""
+    """A child that became ready. `born` and `boot` tell its process from a later one of the same number.
+
+    `born` is in seconds since the machine started, which setting the clock does not change, and `boot` says since which
+    of its starts.
+    """
 
     name: str
     pid: int
     born: float
     facts: Facts
+    boot: str = ""
 
     @property
     def alive(self) -> bool:
         """Whether that process still runs."""
         try:
             process = psutil.Process(self.pid)
-            return process.create_time() == self.born and alive(process)
+            same = self.boot == _boot() and abs(_born(process) - self.born) < _TOLERANCE_SECONDS
+            return same and alive(process)
         except psutil.NoSuchProcess:
             return False
 
@@ -108,7 +118,7 @@ class RunFolder:
             pid: its process; this one unless told.
         """
         pid = os.getpid() if pid is None else pid
-        record = Record(name, pid, psutil.Process(pid).create_time(), facts or {})
+        record = Record(name, pid, _born(psutil.Process(pid)), facts or {}, _boot())
         self._write(f"{name}.json", asdict(record))
 
     def recorded(self, name: str) -> Record | None:
@@ -153,3 +163,16 @@ class RunFolder:
         except FileNotFoundError:
             return None
         return content
+
+
+def _born(process: psutil.Process) -> float:
+    """When a process began, in seconds since the machine started."""
+    return process.create_time() - psutil.boot_time()
+
+
+def _boot() -> str:
+    """Which start of the machine this is; empty where the system does not say."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

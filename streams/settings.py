@@ -119,12 +119,16 @@ class Settings(BaseModel):
     """Ray's dashboard, or the next free port after it; 0: no dashboard."""
     ray_namespace: Annotated[str, AfterValidator(_plain_name)] = "trading_bot"
     """The Ray namespace of drivers and deployments."""
-    ray_num_cpus_per_trial: Annotated[float, Field(gt=0, le=1024)] = 1.0
-    """CPUs that one trial takes."""
-    ray_num_gpus_per_trial: Annotated[float, Field(ge=0, le=64)] = 0.0
-    """GPUs that one trial takes."""
+    ray_num_cpus_per_trial: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """CPUs that one trial takes, at most those of the largest node; none: what its algorithm asks for, 1 at least."""
+    ray_num_gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
+    """GPUs that one trial takes; none: what its algorithm asks for, where there are any."""
     ray_max_concurrent_trials: Annotated[int, Field(ge=1, le=10_000)] = 8
-    """Trials of one experiment at once."""
+    """Trials at once, of all experiments together; they take turns."""
+    trial_seconds: Annotated[float, Field(gt=0, le=1_000_000)] = 3600.0
+    """How long one trial may train; one that takes longer fails alone."""
+    trial_memory_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 4096
+    """Memory that one trial may take for itself, in MiB; one that takes more fails alone."""
     ray_object_store_mb: Annotated[int, Field(ge=80, le=1_000_000)] = 512
     """Memory for the object store of the head that the service starts, in MiB."""
 
@@ -134,6 +138,10 @@ class Settings(BaseModel):
     """Whether more of it is better."""
     tune_float_precision: Annotated[int, Field(ge=1, le=17)] = 5
     """Significant digits to which two configurations are the same."""
+    tune_pbt_population_size: Annotated[int, Field(ge=2, le=10_000)] = 20
+    """Members of a population where a PBT request does not say."""
+    tune_asha_grace_period: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """The least budget of a trial in ASHA, of 100: rounds, epochs or percent of rows, as the algorithm has it."""
 
     serve_voting: Voting = "soft"
     """How an ensemble votes where the request does not say."""
@@ -167,6 +175,8 @@ class Settings(BaseModel):
     """Everything that the service writes; one running copy each."""
     features_dir: Folder | None = None
     """Features as {TICKER}/{timeframe}/*.parquet; none: features_parquet in DATA_DIR."""
+    features_db: Annotated[Path, AfterValidator(_existing_file)] | None = None
+    """A DuckDB file that features are read from instead of FEATURES_DIR; none: the folders."""
 
     api_host: str = "127.0.0.1"
     """The address that /health, /ready and /metrics listen on."""

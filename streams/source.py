@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any, cast
 
 import structlog
@@ -24,6 +25,8 @@ from streams.repeating import OnFailure, Repeating
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.1
+_ask_headers = methodcaller("headers")
+"""A plain call that has run often is no longer checked by the interpreter: its failure would strike a later one."""
 RawHeaders = list[tuple[str, bytes | None]]
 """As librdkafka reads them."""
 
@@ -60,8 +63,26 @@ class Record:
             offset=-1 if (offset := message.offset()) is None else offset,
             key=message.key(),
             value=message.value(),
-            headers=tuple(cast(RawHeaders, message.headers() or [])),
+            headers=_headers(message),
         )
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    """A message's headers; none where one of their names is not UTF-8, which librdkafka's client cannot read.
+
+    Headers never make a message bad: its value does. A message is asked once: asked again it would give a broken tuple.
+    """
+    try:
+        return tuple(cast(RawHeaders, _ask_headers(message) or []))
+    except (SystemError, UnicodeDecodeError) as error:
+        log.warning(
+            "headers_unreadable",
+            topic=message.topic(),
+            partition=message.partition(),
+            offset=message.offset(),
+            error=str(error),
+        )
+        return ()
 
 
 @dataclass(frozen=True)

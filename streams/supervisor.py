@@ -6,25 +6,25 @@ It speaks neither Ray nor Kafka: what is ready, and how a child starts, the chil
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
 from streams import metrics
 from streams.backoff import Backoff
 from streams.child import CannotStart, Child, Facts, Launch, Report, Spawned
 from streams.logs import keep_small
+from streams.ports import NoFreePort
 from streams.run_folder import RunFolder
+from streams.tasks import cancel, in_thread
 
 WRONG_SETTINGS: Final = 2
 """The exit code of a child whose settings are wrong: starting it again would not mend them."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK_SECONDS: Final = 0.1
 _LOG_SECONDS: Final = 60.0
-
-T = TypeVar("T")
 
 
 class ChildFailed(Exception):
@@ -102,13 +102,14 @@ class Supervisor:
         Raises:
             FolderInUse: another copy has the data folder.
         """
+        # Before anything that leads to `stop`: what another copy runs on the folder is not this one's to clear away.
+        self._begin()
         asked = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, asked)
         failed = False
         try:
-            self._begin()
             await self._first(self._all_ready(), asked.wait())
             if not asked.is_set():
                 when_ready()
@@ -145,14 +146,24 @@ class Supervisor:
         await self._first(until.wait())
 
     async def stop(self) -> None:
-        """Stop the children, the last stage first. Safe to call twice."""
+        """Stop the children, the last stage first; one that cannot be stopped keeps none of the others running.
+
+        Safe to call twice.
+
+        Raises:
+            ExceptionGroup: what went wrong on the way.
+        """
+        faults: list[Exception] = []
         for stage in sorted({post.stage for post in self._posts}, reverse=True):
             posts = [post for post in self._posts if post.stage == stage]
-            await _cancel(task for task, post in self._tasks.items() if post in posts)
-            await asyncio.gather(*(self._end(post) for post in posts))
-        await _cancel(self._tasks)
+            await cancel(task for task, post in self._tasks.items() if post in posts)
+            ended = await asyncio.gather(*(self._end(post) for post in posts), return_exceptions=True)
+            faults += [each for each in ended if isinstance(each, Exception)]
+        await cancel(self._tasks)
         self._tasks = {}
         self._owning.close()
+        if faults:
+            raise ExceptionGroup("not all children could be stopped in order", faults)
 
     def _begin(self) -> None:
         self._owning.enter_context(self._folder.owned())
@@ -169,7 +180,7 @@ class Supervisor:
         try:
             await asyncio.wait({*waiting, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel(waiting)
+            await cancel(waiting)
         for task in self._tasks:
             if task.done():
                 task.result()
@@ -215,21 +226,24 @@ class Supervisor:
         def say(sentence: str) -> None:
             loop.call_soon_threadsafe(self._report, child.name, sentence)
 
-        launch = await _in_thread(partial(child.prepare, say))
-        post.spawned = spawned = Spawned(launch, self._folder.log(child.name))
         try:
+            launch = await in_thread(partial(child.prepare, say))
+            post.spawned = spawned = Spawned(launch, self._folder.log(child.name))
             facts = await self._facts(child, launch, spawned)
             self._folder.mark_ready(child.name, facts, pid=spawned.pid)
             self._announce(post, facts)
             while not post.outdated.is_set():
                 _see(spawned)
                 await asyncio.sleep(_LOOK_SECONDS)
+        except (OSError, NoFreePort) as error:
+            # A disk that is full, or a port that somebody else has taken: that may pass.
+            raise _Ended(f"cannot go on: {error}", None) from error
         finally:
             post.ready.clear()
 
     async def _facts(self, child: Child, launch: Launch, spawned: Spawned) -> Facts:
         deadline = time.monotonic() + child.patience
-        while (facts := await _in_thread(partial(child.ready, launch, spawned.pid))) is None:
+        while (facts := await in_thread(partial(child.ready, launch, spawned.pid))) is None:
             _see(spawned)
             if time.monotonic() > deadline:
                 raise _Ended(f"was not ready within {child.patience:g} s", None)
@@ -256,7 +270,10 @@ class Supervisor:
             if was_running:
                 self._report(child.name, "has ended" if in_time else "was killed before it ended by itself")
                 self.killed += [] if in_time else [child.name]
-        await asyncio.to_thread(child.clear)
+        try:
+            await asyncio.to_thread(child.clear)
+        except OSError as error:
+            self._report(child.name, f"cannot be cleared up after: {error}")
 
     async def _bound_logs(self) -> None:
         while True:
@@ -281,20 +298,3 @@ def _see(spawned: Spawned) -> None:
     code = spawned.code()
     if code is not None:
         raise _Ended(f"ended with signal {-code}" if code < 0 else f"ended with code {code}", code)
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    """What a call returns; when cancelled, wait for it all the same, since a thread cannot be stopped."""
-    called = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(called)
-    except asyncio.CancelledError:
-        await asyncio.wait({called})
-        raise
-
-
-async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

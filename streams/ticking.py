@@ -1,18 +1,18 @@
 """The tick path: a batch of ticks in, their signals out.
 
-Gather (decode, sort by what was answered before), ask each ensemble once for the whole batch, decide, publish. A batch
-is finished only when its signals, then its states, are with the broker: whatever breaks off earlier is read again.
+Gather (decode, sort by what was answered before), ask each ensemble once for the whole batch, decide, publish; what one
+ensemble says does not wait for the others. A batch is finished only when its signals, then their states, are with the
+broker: whatever breaks off earlier is read again.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal
 
-import numpy as np
 import structlog
 
 from orchestrator.core.calendar import Calendar
@@ -22,13 +22,12 @@ from schemas.envelope import Undecodable, decode, encode, headers_of
 from schemas.signals import Signal, TickSkipped
 from schemas.ticks import FeatureTick
 from schemas.topics import SIGNALS_BY_MODE
-from serving.answer import BatchAnswer, FeatureBatch
-from serving.replica import NotServing
+from streams.asking import Answerer, Asked, Asking, Said
 from streams.dead_letters import dead_letter
 from streams.decision import Moment, decide, must_be_flat
 from streams.memory import Answered, Place, SignalMemory, state_record
 from streams.metrics import DEAD_LETTERS, SIGNAL_SECONDS, SIGNALS, SKIPS, TICKS
-from streams.publisher import Outgoing, Publishing
+from streams.publisher import NotDelivered, Outgoing, Publishing
 from streams.routes import Route, Routes, heard_on
 from streams.source import Record
 from streams.triage import SKIPPED, TickRules, Triage, before, fault_of_clock, triage
@@ -37,28 +36,8 @@ log = structlog.get_logger(__name__)
 
 GRACE = timedelta(seconds=60)
 """How long past the next bar's close a signal stays valid: the time the next one may take."""
-RETRY_SECONDS = 0.5
-
-
-class Answerer(Protocol):
-    """Whoever asks an ensemble."""
-
-    async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
-        """One answer a row.
-
-        Raises:
-            NotServing: the ensemble does not answer now; it may a moment later.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A tick that one ensemble owes an answer."""
-
-    tick: FeatureTick
-    record: Record
-    route: Route
+RETRY_SECONDS = 1.0
+"""How long a broker is left alone that did not acknowledge."""
 
 
 @dataclass
@@ -97,7 +76,7 @@ class TickPath:
         clock: Callable[[], datetime],
         source: str,
     ) -> None:
-        self._answerer = answerer
+        self._asking = Asking(answerer, rules.ttl, clock)
         self._routes = routes
         self._memory = memory
         self._publisher = publisher
@@ -108,22 +87,32 @@ class TickPath:
         self._next_close = lru_cache(maxsize=4096)(calendar.next_close)
 
     async def take(self, records: Sequence[Record]) -> None:
-        """Answer every tick of a batch.
-
-        Raises:
-            NotDelivered: the broker did not acknowledge; nothing is remembered, and the batch may be read again.
-        """
+        """Answer every tick of a batch; a broker that does not acknowledge is waited for."""
         out = Outbound()
         asked = self._gather(records, out)
-        answers: dict[int, tuple[BatchAnswer | None, int]] = {}
-        for group in _by_ensemble(asked):
-            answer = await self._ask([asked[index] for index in group])
-            answers |= {index: (answer, row) for row, index in enumerate(group)}
-        now = self._clock()
-        for index, each in enumerate(asked):
-            self._decide(each, *answers[index], now, out)
-        await self._publisher.publish([*out.dead, *out.signals])
-        await self._publisher.publish(out.states)
+        async with aclosing(self._asking.about(asked)) as parts:
+            async for said in parts:
+                for place in sorted(said):
+                    self._decide(asked[place], said[place], out)
+                await self._deliver(out)
+                out = Outbound()
+        await self._deliver(out)
+
+    async def _deliver(self, out: Outbound) -> None:
+        """Publish what was decided, signals before states, and remember it.
+
+        What was decided stands, however long the broker takes: decided again, with another clock, the same tick could
+        be given another answer under the same id.
+        """
+        for records in ([*out.dead, *out.signals], out.states):
+            while True:
+                try:
+                    await self._publisher.publish(records)
+                except NotDelivered as error:
+                    log.error("not_delivered", topics=error.topics, missing=error.missing, cause=error.cause)
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    break
         self._memory.remember(out.answered)
 
     def _gather(self, records: Sequence[Record], out: Outbound) -> list[Asked]:
@@ -135,6 +124,9 @@ class TickPath:
                 tick: FeatureTick = decode(FeatureTick, record.value)
             except Undecodable as error:
                 self._bury(record, error.reasons, now, out)
+                continue
+            if not tick.is_final:
+                TICKS.labels("not_final").inc()
                 continue
             if faults := self._faults_of_time(tick, now):
                 self._bury(record, faults, now, out)
@@ -162,25 +154,11 @@ class TickPath:
             return refused.reasons
         return ()
 
-    async def _ask(self, group: list[Asked]) -> BatchAnswer | None:
-        """The ensemble's answer; None when none has come while any of the ticks could still be acted on."""
-        batch, ensemble = _features(group), group[0].route.ensemble
-        while any(self._is_in_time(each.tick) for each in group):
-            try:
-                return await self._answerer.answer(ensemble, batch)
-            except NotServing as error:
-                log.warning("ensemble_does_not_answer", ensemble=ensemble, ticks=len(group), error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-        return None
-
-    def _is_in_time(self, tick: FeatureTick) -> bool:
-        return triage(tick, None, now=self._clock(), rules=self._rules) is not Triage.EXPIRED
-
-    def _decide(self, each: Asked, answer: BatchAnswer | None, row: int, now: datetime, out: Outbound) -> None:
+    def _decide(self, each: Asked, said: Said, out: Outbound) -> None:
+        tick, answer, now = each.tick, said.answer, said.at
         if answer is None:
-            self._pass_over(each, Triage.EXPIRED, now, out)
+            self._skip(tick, each.record, each.route, "ttl", now, out)
             return
-        tick = each.tick
         # Its mode is the serving version's, which may have become another's since the tick was gathered.
         place = _place(each.route.ensemble, tick, answer.served.mode)
         newest = before(tick, out.answered.get(place) or self._memory.newest(place))
@@ -193,7 +171,7 @@ class TickPath:
             valid_until=self._next_close(tick.event_time, tick.timeframe) + GRACE,
             must_be_flat=must_be_flat(tick, answer, self._calendar),
         )
-        signal, answered = decide(tick, answer, row, newest, moment)
+        signal, answered = decide(tick, answer, said.row, newest, moment)
         out.answered[place] = answered
         out.signals.append(self._outgoing(signal, signal.id, each.record, now))
         out.states.append(state_record(signal, answered, each.record.partition))
@@ -254,22 +232,3 @@ class TickPath:
 
 def _place(ensemble: str, tick: FeatureTick, mode: Mode) -> Place:
     return ensemble, tick.ticker, tick.timeframe, heard_on(mode, tick.mode)
-
-
-def _by_ensemble(asked: Sequence[Asked]) -> list[list[int]]:
-    """Which ticks can be asked about together: those of one ensemble, timeframe and set of feature names."""
-    groups: dict[tuple[str, str, tuple[str, ...]], list[int]] = defaultdict(list)
-    for index, each in enumerate(asked):
-        groups[each.route.ensemble, each.tick.timeframe, tuple(each.tick.features)].append(index)
-    return list(groups.values())
-
-
-def _features(group: Sequence[Asked]) -> FeatureBatch:
-    names = tuple(group[0].tick.features)
-    matrix = np.array([list(each.tick.features.values()) for each in group], dtype=np.float64)
-    return FeatureBatch(
-        timeframe=group[0].tick.timeframe,
-        tickers=tuple(each.tick.ticker for each in group),
-        names=names,
-        matrix=matrix.reshape(len(group), len(names)),
-    )

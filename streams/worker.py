@@ -14,9 +14,9 @@ import structlog
 from faust.app.base import BootStrategy
 
 from orchestrator.algorithms.base import registered
-from orchestrator.core.admission import Limits
+from orchestrator.core.admission import Defaults, Limits
 from orchestrator.core.calendar import calendar_named
-from orchestrator.features.parquet import ParquetFeatures
+from orchestrator.features.sources import source_at
 from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
@@ -25,6 +25,7 @@ from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from streams import kafka, ray_head
+from streams.deploying import Deployments
 from streams.intake import Intake
 from streams.judging import Judge
 from streams.memory import SignalMemory
@@ -132,16 +133,17 @@ class Worker:
         routes = Routes()
         artifacts = settings.data_dir / "artifacts"
         deployer = Deployer(artifacts)
+        deployments = Deployments(
+            database=database, serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
+        )
+        # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
+        await deployments.load_routes()
         reconciler = Reconciler(
             database=database,
-            serving=deployer,
             drivers=Launcher(driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))),
-            routes=routes,
             clock=utc_now,
             on_failure=self._fail,
         )
-        # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
-        await reconciler.reconcile()
         intake = Intake(
             database=database,
             judge=judge(settings),
@@ -175,7 +177,7 @@ class Worker:
         # Channels let nothing through until Faust's own consumer has partitions; there is none.
         app.flow_control.resume()
         vitals = Vitals(config, database, folder, utc_now, self._fail)
-        for service in (relay, reconciler, vitals, *sources):
+        for service in (relay, deployments, reconciler, vitals, *sources):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)
@@ -233,9 +235,14 @@ def states(config: dict[str, Any], partitions: Sequence[int]) -> list[Record]:
 def judge(settings: Settings) -> Judge:
     """Who judges search requests."""
     return Judge(
-        tickers=ParquetFeatures(settings.features_folder).tickers,
+        tickers=source_at(settings.features_folder, settings.features_db).tickers,
         algorithms=registered(),
-        limits=Limits(metric=settings.tune_metric, mode=settings.tune_mode, threshold=settings.serve_threshold),
+        limits=Limits(
+            defaults=defaults(settings),
+            metric=settings.tune_metric,
+            mode=settings.tune_mode,
+            threshold=settings.serve_threshold,
+        ),
         digits=settings.tune_float_precision,
     )
 
@@ -249,6 +256,10 @@ def driver_settings(settings: Settings) -> DriverSettings:
         namespace=settings.ray_namespace,
         cpus_per_trial=settings.ray_num_cpus_per_trial,
         gpus_per_trial=settings.ray_num_gpus_per_trial,
+        trial_seconds=settings.trial_seconds,
+        trial_memory_mb=settings.trial_memory_mb,
+        defaults=defaults(settings),
+        features_db=settings.features_db,
         max_concurrent_trials=settings.ray_max_concurrent_trials,
         metric=settings.tune_metric,
         mode=settings.tune_mode,
@@ -258,3 +269,8 @@ def driver_settings(settings: Settings) -> DriverSettings:
         calendar=settings.calendar,
         float_digits=settings.tune_float_precision,
     )
+
+
+def defaults(settings: Settings) -> Defaults:
+    """How much is searched where a request is silent."""
+    return Defaults(population_size=settings.tune_pbt_population_size, grace=settings.tune_asha_grace_period)

@@ -24,6 +24,7 @@ settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("thorough")
 
 MARK = "RAY_ORCHESTRATOR_TESTS"
+SHARING = ("integration", "e2e")
 LEAVING_SECONDS = 20.0
 
 # Ray reads these when it is imported, which test modules do: its daemons on the loopback, no talk with the outside.
@@ -39,10 +40,11 @@ os.environ[MARK] = secrets.token_hex(8)
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]
-    """Side by side, what shares a broker, a Ray head or a service stays in one process: the rest goes on beside it."""
+    """Side by side, what shares a broker, a Ray head or a service stays in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "sharing" if nodeid.startswith(("tests/integration/", "tests/e2e/")) else nodeid
+        kind = nodeid.split("/")[1]
+        return kind if kind in SHARING else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:

@@ -126,10 +126,12 @@ class Service:
                     story.apply(event_of(record))
         return story
 
-    def await_records(self, topic: Topic, enough: int, wanted: Any = lambda record: True) -> list[Record]:
+    def await_records(
+        self, topic: Topic, enough: int, wanted: Any = lambda record: True, patience: float = PATIENCE_SECONDS
+    ) -> list[Record]:
         """The topic's records that are wanted, once there are enough of them."""
         found: list[Record] = []
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         with TopicReader(self.config, [topic]) as reader:
             while len(found) < enough:
                 assert time.monotonic() < deadline, f"{len(found)} of {enough} records came to {topic.name}"

@@ -19,7 +19,7 @@ PATIENT = ON_SIGTERM.format("lambda *_: print('asked', flush=True)")
 
 
 class Script:
-    """A child that is ready when it has printed `here`."""
+    """A child that is ready when it has printed `here`, and lays something down that is cleared away after its end."""
 
     def __init__(
         self, name: str, folder: RunFolder, code: str = GOOD, *, patience: float = 60, grace: float = 60
@@ -28,11 +28,13 @@ class Script:
         self.patience = patience
         self.grace = grace
         self.starts = 0
+        self.laid_down = folder.path / f"{name}.sockets"
         self._folder = folder
         self._code = code
 
     def prepare(self, say: Callable[[str], None]) -> Launch:
         self._folder.log(self.name).unlink(missing_ok=True)
+        self.laid_down.touch()
         self.starts += 1
         return Launch((sys.executable, "-c", self._code), dict(os.environ))
 
@@ -40,7 +42,7 @@ class Script:
         return {} if "here" in self._folder.log(self.name).read_text() else None
 
     def clear(self) -> None:
-        pass
+        self.laid_down.unlink(missing_ok=True)
 
 
 def say(line: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +16,17 @@ from schemas.base import Voting
 from serving.answer import FeatureBatch
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
-from serving.deployer import Deployer, DeployFailed
+from serving.deployer import Deployer, DeployFailed, NotYet
 from serving.manifest import read_manifest
 from serving.replica import NotServing
 from serving.version import ServedVersion
+from streams import asking
+from streams.asking import Asked, Asking
 from streams.child import Facts
+from streams.routes import Route
 from tests.ray_cluster import connected
 from tests.unit.serving.drafts import NAMES, candidate, draft
+from tests.unit.streams.fakes import Clock, record, tick
 
 pytestmark = pytest.mark.slow
 
@@ -157,5 +162,35 @@ async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifact
     await deployer.delete("bot")
     await deployer.delete("bot")
     assert await deployer.serving() == {}
-    with pytest.raises(NotServing, match="No such ensemble is deployed"):
+    with pytest.raises(NotServing, match="does not exist"):
         await deployer.answer("bot", BATCH)
+
+
+async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
+    deployer: Deployer, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployer.deploy(version(artifacts, 1))
+    other = Deployer(artifacts.directory, patience=PATIENCE)
+    assert (await other.answer("bot", BATCH)).served.version == 1
+    await deployer.delete("bot")
+    monkeypatch.setattr(asking, "PATIENCE", timedelta(seconds=1))
+    asked = Asked(tick(mode="replay"), record(tick()), Route("bot", frozenset({"AAPL"}), "1h", "live"))
+    async with asyncio.timeout(PATIENCE):
+        (said,) = [part async for part in Asking(other, timedelta(seconds=60), Clock()).about([asked])]
+    assert said[0].answer is None
+
+
+async def test_what_ray_had_no_time_for_is_served_at_the_next_attempt(deployer: Deployer, artifacts: Artifacts) -> None:
+    wanted = version(artifacts, 1, ensemble="late")
+    with pytest.raises(NotYet):
+        await Deployer(artifacts.directory, patience=0.5).deploy(wanted)
+    await deployer.deploy(wanted)
+    assert (await deployer.answer("late", BATCH)).served == wanted
+    await deployer.delete("late")
+
+
+async def test_ensembles_are_deployed_beside_each_other(deployer: Deployer, artifacts: Artifacts) -> None:
+    wanted = [version(artifacts, 1, ensemble=ensemble) for ensemble in ("left", "right")]
+    await asyncio.gather(*map(deployer.deploy, wanted))
+    assert [(await deployer.answer(each.ensemble, BATCH)).served for each in wanted] == wanted
+    await asyncio.gather(*(deployer.delete(each.ensemble) for each in wanted))

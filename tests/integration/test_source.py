@@ -1,9 +1,13 @@
 """A topic as batches: what is committed when, and what another consumer reads again."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +20,21 @@ from tests.integration.topics import PATIENCE, committed, new_topic, produce
 pytestmark = pytest.mark.slow
 
 GROUP = "a-group"
+FOREIGN_PRODUCER = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+
+class NotUtf8(str):
+    def encode(self, *_):
+        return bytes([255])
+
+async def main(bootstrap, topic):
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.send_and_wait(topic, b"one", headers=[(NotUtf8("?"), b"value")])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""librdkafka's client writes names as UTF-8 only; other clients write any bytes."""
 
 
 class Inbox:
@@ -99,6 +118,21 @@ async def test_records_come_whole_and_in_the_order_of_their_partition(kafka_conf
     for partition in (0, 1):
         lying = [(each.offset, each.value) for each in found if each.partition == partition]
         assert lying == [(offset, b"%d" % (2 * offset + partition)) for offset in range(5)]
+
+
+async def test_a_header_whose_name_is_not_utf_8_keeps_no_record_from_coming(kafka_config: dict[str, Any]) -> None:
+    topic = new_topic(kafka_config, 1)
+    command = [sys.executable, "-c", FOREIGN_PRODUCER, kafka_config["bootstrap.servers"], topic.name]
+    environment = dict(os.environ) | {"AIOKAFKA_NO_EXTENSIONS": "1"}
+    await asyncio.to_thread(partial(subprocess.run, command, env=environment, check=True, timeout=PATIENCE))
+    produce(kafka_config, topic, [(0, b"two")])
+    found: list[Record] = []
+    async with reading(kafka_config, topic) as consumer:
+        while len(found) < 2:
+            batch = await consumer.inbox.batch()
+            found += batch.records
+            batch.succeed()
+    assert [(each.value, each.headers) for each in found] == [(b"one", ()), (b"two", (("of", b"test"),))]
 
 
 async def test_a_batch_has_a_limit_and_the_next_comes_when_it_is_finished(kafka_config: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from streams.backoff import Backoff
 from streams.child import CannotStart, Facts, Launch, alive
+from streams.ports import NoFreePort
 from streams.run_folder import FolderInUse, RunFolder
 from streams.supervisor import ChildFailed, Supervisor
 from tests.integration.scripts import Script
@@ -127,11 +128,61 @@ async def test_children_go_on_when_what_they_depend_on_comes_back_the_same(tmp_p
 
 async def test_a_second_copy_on_the_same_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    async with Supervisor([[Script("worker", folder)]], folder, report=Heard()):
+    worker = Script("worker", folder)
+    async with Supervisor([[worker]], folder, report=Heard()):
         second = Supervisor([[Script("worker", folder)]], RunFolder(tmp_path), report=Heard())
         with pytest.raises(FolderInUse):
             await second.run()
+        with pytest.raises(FolderInUse):
+            async with second:
+                pass
         assert folder.running("worker") is not None
+        assert worker.laid_down.exists()
+    assert not worker.laid_down.exists()
+
+
+@pytest.mark.parametrize("error", [OSError("no space left on device"), NoFreePort("127.0.0.1", 9092)])
+async def test_a_child_that_could_not_be_prepared_is_started_again(tmp_path: Path, error: Exception) -> None:
+    class Hindered(Script):
+        def prepare(self, say: Callable[[str], None]) -> Launch:
+            launch = super().prepare(say)
+            if self.starts < 3:
+                raise error
+            return launch
+
+    heard, folder = Heard(), RunFolder(tmp_path)
+    async with Supervisor([[Hindered("broker", folder)]], folder, report=heard, backoff=QUICK):
+        assert folder.running("broker") is not None
+    assert f"broker cannot go on: {error}; it starts again in 0.01 s" in heard.lines
+
+
+async def test_a_child_that_cannot_be_cleared_up_after_keeps_none_of_the_others_running(tmp_path: Path) -> None:
+    class Clinging(Script):
+        def clear(self) -> None:
+            raise OSError("no space left on device")
+
+    heard, folder = Heard(), RunFolder(tmp_path)
+    async with Supervisor([[Script("broker", folder)], [Clinging("worker", folder)]], folder, report=heard):
+        pass
+    told = ["worker has ended", "worker cannot be cleared up after: no space left on device", "broker has ended"]
+    assert [line for line in heard.lines if line in told] == told
+    with folder.owned():
+        pass
+
+
+async def test_a_child_that_cannot_be_stopped_keeps_none_of_the_others_running_and_is_told_of(tmp_path: Path) -> None:
+    class Broken(Script):
+        def clear(self) -> None:
+            raise LookupError("a fault in this program")
+
+    folder = RunFolder(tmp_path)
+    with pytest.raises(ExceptionGroup) as faults:
+        async with Supervisor([[Script("broker", folder)], [Broken("worker", folder)]], folder, report=Heard()):
+            pass
+    assert [str(each) for each in faults.value.exceptions] == ["a fault in this program"]
+    assert folder.running("broker") is None
+    with folder.owned():
+        pass
 
 
 def test_sigterm_drains_in_order_and_the_exit_code_is_good(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +16,9 @@ from orchestrator.core.calendar import calendar_named
 from schemas.envelope import decode, read_headers
 from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE, SIGNALS_BY_MODE
+from streams import ticking
 from streams.memory import SignalMemory
-from streams.publisher import NotDelivered, Outgoing
+from streams.publisher import Outgoing
 from streams.routes import Route, Routes
 from streams.source import Record
 from streams.ticking import TickPath
@@ -190,34 +192,18 @@ def test_a_restart_from_the_published_states_changes_no_decision(
 
 
 @given(streams, cuts, st.sets(st.integers(1, 12)))
-def test_a_batch_that_could_not_be_published_is_answered_alike_when_it_is_taken_again(
+def test_a_broker_that_does_not_acknowledge_changes_nothing_of_what_is_said(
     stream: list[Record], at: list[int], refused: set[int]
 ) -> None:
     without, troubled = line(), line()
     batches = list(in_batches(stream, at))
     asyncio.run(taken(batches, without))
     troubled.publisher.refused = refused
-
-    async def again_and_again() -> None:
-        for batch in batches:
-            while True:
-                try:
-                    await troubled.path.take(batch)
-                except NotDelivered:
-                    continue
-                break
-
-    asyncio.run(again_and_again())
-    # What was published before the trouble is published again, under the same ids: the first of each counts.
-    assert said(firsts(troubled.signals)) == said(firsts(without.signals))
-
-
-def firsts(signals: Sequence[Signal]) -> list[Signal]:
-    """Of each id, the first signal."""
-    found: dict[str, Signal] = {}
-    for each in signals:
-        found.setdefault(each.id, each)
-    return list(found.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ticking, "RETRY_SECONDS", 0)
+        asyncio.run(taken(batches, troubled))
+    # Not even when it was said: nothing is decided twice.
+    assert troubled.publisher.published == without.publisher.published
 
 
 @given(streams, st.sampled_from(ROUTES))

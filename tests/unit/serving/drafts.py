@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from orchestrator.algorithms.base import Predictor
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
+from orchestrator.core.arrays import Integers
 from orchestrator.core.dataset import Terms
 from orchestrator.core.draft import Candidate, EnsembleDraft
 from orchestrator.core.splits import purged_walk_forward
@@ -24,15 +26,20 @@ def candidate(trial: str, ticker: str = "AAPL", *, alpha: float = 0.01, seed: in
     folds = purged_walk_forward(np.arange(rows) + 2, folds=6)
     oof = np.concatenate([fold.test for fold in folds])
     event_time = np.datetime64("2020-01-01T21:00", "us") + np.arange(rows) * np.timedelta64(1, "D")
+
+    def fitted(train: Integers) -> Predictor:
+        training = TRAINER.prepare(features[train], target[train], NAMES, seed=seed, threads=1)
+        return training.fit([configuration])[0]
+
     return Candidate(
         trial=trial,
         ticker=ticker,
         configuration=configuration,
         metric=1.0,
         fingerprint=f"{seed:064x}",
-        predictor=TRAINER.fit(configuration, features, target, NAMES, seed),
+        predictor=fitted(np.arange(rows)),
         event_time=event_time[oof],
-        prediction=TRAINER.evaluate([configuration], features, target, folds, seed)[0],
+        prediction=np.concatenate([fitted(fold.train).predict(features[fold.test]) for fold in folds]),
         target=target[oof],
         fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
         probe=features[-3:],

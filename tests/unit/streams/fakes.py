@@ -1,5 +1,6 @@
 """What stands in for Kafka, Ray and Ray Serve where the tests are about what is decided."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -154,6 +155,14 @@ def batch_answer(
 
 
 @dataclass
+class Hurdle:
+    """What somebody waits at until it is opened."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class FakeAnswerer:
     """Ensembles that say of each tick what its score feature says.
 
@@ -162,6 +171,8 @@ class FakeAnswerer:
         asked: every batch, with the ensemble that it was put to.
         absent: an ensemble does not answer the next so many calls.
         on_absence: called before a refusal.
+        hanging: an ensemble answers only when its hurdle is opened.
+        uncovered: instruments that no version covers.
     """
 
     versions: dict[str, ServedVersion]
@@ -169,16 +180,27 @@ class FakeAnswerer:
     asked: list[tuple[str, FeatureBatch]] = field(default_factory=list)
     absent: dict[str, int] = field(default_factory=dict)
     on_absence: Callable[[], None] = lambda: None
+    hanging: dict[str, Hurdle] = field(default_factory=dict)
+    uncovered: set[str] = field(default_factory=set)
 
     async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
         self.asked.append((ensemble, batch))
+        if ensemble in self.hanging:
+            self.hanging[ensemble].reached.set()
+            await self.hanging[ensemble].opened.wait()
         if ensemble not in self.versions or self.absent.get(ensemble, 0) > 0:
             self.absent[ensemble] = self.absent.get(ensemble, 0) - 1
             self.on_absence()
             raise NotServing([Reason(code="not_serving", where=ensemble, message="no version answers")])
         column = batch.names.index(SCORE) if SCORE in batch.names else None
         scores = np.full(len(batch.tickers), np.nan) if column is None else batch.matrix[:, column]
-        return batch_answer(scores, batch.tickers, by=self.versions[ensemble], session_policy=self.session_policy)
+        return batch_answer(
+            scores,
+            batch.tickers,
+            by=self.versions[ensemble],
+            session_policy=self.session_policy,
+            covered=[ticker not in self.uncovered for ticker in batch.tickers],
+        )
 
 
 def reasons_in(refusal: Refused) -> list[str]:

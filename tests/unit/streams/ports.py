@@ -1,14 +1,17 @@
 """What the reconciler may count on: contracts that its fakes and the real ones are held to, and the fakes."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from schemas.base import Reason
-from serving.deployer import DeployFailed
+from serving.deployer import DeployFailed, NotYet
 from serving.version import ServedVersion
-from streams.reconciling import Drivers, Serving
+from streams.deploying import Serving
+from streams.reconciling import Drivers
+from tests.unit.streams.fakes import Hurdle
 
 
 class FakeServing:
@@ -18,25 +21,40 @@ class FakeServing:
         answering: by ensemble.
         told: every version that was asked for, in order.
         broken: digests of versions that cannot be served.
-        unreachable: raised by whoever asks what answers.
+        hindered: how often versions of these digests cannot be served yet.
+        slow: versions of these digests answer when their hurdle is opened.
+        unreachable: raised by whoever asks what answers, or deletes.
     """
 
     def __init__(self) -> None:
-        self.answering: dict[str, ServedVersion] = {}
+        self.answering: dict[str, ServedVersion | None] = {}
         self.told: list[ServedVersion] = []
         self.broken: set[str] = set()
+        self.hindered: Counter[str] = Counter()
+        self.slow: dict[str, Hurdle] = {}
         self.unreachable: Exception | None = None
 
     async def deploy(self, wanted: ServedVersion) -> None:
         self.told.append(wanted)
+        if wanted.digest in self.slow:
+            self.slow[wanted.digest].reached.set()
+            await self.slow[wanted.digest].opened.wait()
         if wanted.digest in self.broken:
             raise DeployFailed([Reason(code="broken", where=wanted.ensemble, message="it cannot be loaded")])
+        if self.hindered[wanted.digest]:
+            self.hindered[wanted.digest] -= 1
+            raise NotYet([Reason(code="hindered", where=wanted.ensemble, message="there is no room")])
         self.answering[wanted.ensemble] = wanted
 
-    async def serving(self) -> dict[str, ServedVersion]:
+    async def serving(self) -> dict[str, ServedVersion | None]:
         if self.unreachable is not None:
             raise self.unreachable
         return dict(self.answering)
+
+    async def delete(self, ensemble: str) -> None:
+        if self.unreachable is not None:
+            raise self.unreachable
+        self.answering.pop(ensemble, None)
 
 
 class FakeDrivers:
@@ -87,6 +105,9 @@ class ServingContract(ABC):
             await serving.deploy(self.broken("bot", 3))
         assert refused.value.reasons
         assert (await serving.serving())["bot"] == second
+        for _ in range(2):
+            await serving.delete("bot")
+            assert "bot" not in await serving.serving()
 
     async def test_a_first_version_that_cannot_be_served_leaves_nothing(self, serving: Serving) -> None:
         with pytest.raises(DeployFailed) as refused:

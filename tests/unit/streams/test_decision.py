@@ -55,10 +55,20 @@ def test_where_the_position_must_be_flat_even_an_abstention_closes_it() -> None:
     assert [reason.code for reason in signal.reasons] == ["missing_feature", "flat_at_close"]
 
 
-def test_a_version_that_does_not_cover_the_instrument_abstains_and_says_so() -> None:
-    signal = says(NAN, covered=[False])
-    assert signal.target_position is None
+@pytest.mark.parametrize(("newest", "said"), [(LONG, "SELL"), (None, "HOLD")])
+def test_of_an_instrument_that_the_version_does_not_cover_nothing_is_held(newest: Answered | None, said: str) -> None:
+    signal = says(NAN, newest, covered=[False])
+    assert (signal.signal, signal.target_position) == (said, 0)
     assert signal.reasons[-1].code == "not_covered"
+
+
+def test_while_trading_is_halted_it_abstains_and_says_why() -> None:
+    halted = tick(1).model_copy(update={"trading_status": "halted"})
+    signal, answered = decide(halted, batch_answer(np.array([-0.9]), ["AAPL"]), 0, LONG, MOMENT)
+    assert (signal.signal, signal.target_position, answered.position) == ("HOLD", None, 1)
+    assert [reason.code for reason in signal.reasons] == ["trading_halted"]
+    signal, _ = decide(halted, batch_answer(np.array([-0.9]), ["AAPL"]), 0, LONG, FLAT)
+    assert (signal.signal, signal.target_position) == ("SELL", 0)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
+from datetime import datetime
+
 import pytest
 
 from schemas.base import Message
 from schemas.envelope import Undecodable, encode
 from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, TRIAL_EVENTS, Topic
-from streams.following import RequestStory, event_of
+from streams.following import SLACK, RequestStory, event_of
 from streams.source import Record
+from tests.contracts.store.makers import NOW
 from tests.unit.streams.lives import REASONS, REFUSED, Life
 
 
-def story(life: Life, *, deploys: bool = True, request_id: str = "request-mine") -> RequestStory:
-    told = RequestStory(request_id, deploys)
+def story(
+    life: Life, *, deploys: bool = True, request_id: str = "request-mine", since: datetime | None = None
+) -> RequestStory:
+    told = RequestStory(request_id, deploys, since)
     for topic in life.topics:
         for event in topic:
             told.apply(event)
@@ -66,6 +71,15 @@ def test_reasons_are_kept_where_it_ends_badly() -> None:
     assert story(Life().rejected()).reasons == REASONS
     assert story(searched().refused()).reasons == REFUSED.reasons
     assert story(searched().passed().deploying().undeployable()).reasons == REASONS
+
+
+def test_the_rejection_of_a_message_that_was_mended_since_is_not_its_story() -> None:
+    life = Life().rejected().accepted()
+    told = RequestStory("request-mine", deploys=True, since=NOW + 2 * SLACK)
+    for event in life.experiments:
+        told.apply(event)
+    assert (told.experiment, told.ended, told.heard) == ("mine", False, 1)
+    assert story(Life().rejected(), since=NOW + SLACK).ended
 
 
 def test_a_request_that_attached_follows_the_work_of_another() -> None:

@@ -1,6 +1,8 @@
 """Batches of search requests on a real store: what is recorded, what is told, and what is buried."""
 
 import json
+import threading
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from orchestrator.algorithms.elasticnet import ElasticNetTrainer
 from orchestrator.core.admission import Limits
 from orchestrator.store.database import Database
 from schemas.dead_letter import read_dead_letter
+from schemas.search import SearchRequest
 from schemas.topics import SEARCH_REQUESTS
 from streams.intake import Intake, readable_request_id
-from streams.judging import Judge
+from streams.judging import Admissible, Judge
 from streams.metrics import REQUESTS
 from streams.publisher import NotDelivered
 from streams.source import Record
@@ -43,19 +46,31 @@ class Desk:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.publisher = FakePublisher()
+        self.clock = Clock()
         self.accepted = 0
+        self.judge = Judge(
+            tickers=lambda timeframe: {"AAPL", "MSFT"},
+            algorithms={"elasticnet": ElasticNetTrainer()},
+            limits=Limits(),
+            digits=6,
+        )
         self.intake = Intake(
             database=db,
-            judge=Judge(
-                tickers=lambda timeframe: {"AAPL", "MSFT"},
-                algorithms={"elasticnet": ElasticNetTrainer()},
-                limits=Limits(),
-                digits=6,
-            ),
+            judge=self.judged,
             publisher=self.publisher,
-            clock=Clock(),
+            clock=self.clock,
             on_accepted=self.accept,
         )
+        self.broken: dict[str, Exception] = {}
+        """What judging raises, by request id."""
+        self.judging: list[int] = []
+        """The threads in which requests were judged."""
+
+    def judged(self, request: SearchRequest, now: datetime) -> Admissible:
+        self.judging.append(threading.get_ident())
+        if request.request_id in self.broken:
+            raise self.broken[request.request_id]
+        return self.judge(request, now)
 
     def accept(self) -> None:
         self.accepted += 1
@@ -85,7 +100,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "an id that is none": (document("b/d"), "schema"),
     "an id that is a number": (document() | {"request_id": 7}, "schema"),
     "a strategy that is none": (document("bad", strategy="guess"), "schema"),
-    "a strategy that is not there": (document("bad", strategy="pbt"), "unknown_strategy"),
+    "a grid for another strategy": (document("bad", strategy="pbt"), "not_for_strategy"),
     "an algorithm that is not there": (document("bad", algorithm="oracle"), "unknown_algorithm"),
     "a ticker that is not there": (document("bad", tickers=["AAPL", "NONE"]), "unknown_ticker"),
     "a ticker that is none": (document("bad", tickers=["../etc"]), "schema"),
@@ -166,6 +181,56 @@ async def test_a_batch_that_comes_again_changes_nothing(desk: Desk) -> None:
     await desk.take(*batch)
     assert await everything(desk.db) == before
     assert desk.accepted == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("too many"), RecursionError(), MemoryError(), ZeroDivisionError("\0")])
+async def test_a_request_that_makes_judging_break_is_rejected_and_buried_and_the_next_is_taken(
+    desk: Desk, error: Exception
+) -> None:
+    desk.broken = {"bad": error}
+    await desk.take(document("bad"), document())
+    (dead,) = desk.publisher.published
+    (reason,) = read_dead_letter(dead.headers).reasons
+    assert reason.code == "cannot_be_judged"
+    assert type(error).__name__ in reason.message
+    assert await desk.told() == [("rejected", "bad"), ("accepted", "good")]
+
+
+async def test_features_that_cannot_be_looked_at_now_reject_nothing(desk: Desk) -> None:
+    desk.broken = {"good": OSError("stale file handle")}
+    before = await everything(desk.db)
+    with pytest.raises(OSError, match="stale file handle"):
+        await desk.take(document())
+    assert await everything(desk.db) == before
+    assert desk.publisher.published == []
+
+
+async def test_requests_are_judged_where_no_tick_waits_for_them(desk: Desk) -> None:
+    await desk.take(document())
+    assert desk.judging
+    assert threading.get_ident() not in desk.judging
+
+
+async def test_a_handled_request_that_comes_again_after_its_expiry_is_no_dead_letter(desk: Desk) -> None:
+    expires = (desk.clock.now + timedelta(hours=1)).isoformat()
+    batch = (document("first", expires_at=expires), document("second", expires_at=expires, priority=7))
+    await desk.take(*batch)
+    before = await everything(desk.db)
+    desk.clock.advance(timedelta(hours=2))
+    await desk.take(*batch)
+    assert await everything(desk.db) == before
+    assert desk.publisher.published == []
+    assert await desk.told() == [("accepted", "first"), ("duplicate", "second")]
+
+
+async def test_another_message_under_a_handled_request_s_id_is_buried(desk: Desk) -> None:
+    expires = (desk.clock.now + timedelta(hours=1)).isoformat()
+    await desk.take(document(expires_at=expires))
+    desk.clock.advance(timedelta(hours=2))
+    await desk.take(document(expires_at=expires, seed=7))
+    (dead,) = desk.publisher.published
+    assert [reason.code for reason in read_dead_letter(dead.headers).reasons] == ["expired"]
+    assert await desk.told() == [("accepted", "good")]
 
 
 async def test_a_request_twice_in_a_batch_is_one(desk: Desk) -> None:

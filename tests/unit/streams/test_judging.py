@@ -60,4 +60,4 @@ def test_tickers_are_looked_up_by_the_timeframe_asked_for() -> None:
 def test_every_fault_is_told_at_once() -> None:
     with pytest.raises(Refused) as refusal:
         JUDGE(request(strategy="pbt", algorithm="oracle", tickers=("IBM",)), NOW)
-    assert set(reasons_in(refusal.value)) == {"unknown_strategy", "unknown_algorithm", "unknown_ticker"}
+    assert set(reasons_in(refusal.value)) == {"unknown_algorithm", "unknown_ticker", "not_for_strategy"}

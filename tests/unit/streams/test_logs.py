@@ -117,3 +117,11 @@ def test_a_log_of_the_largest_size_is_left_alone(tmp_path: Path) -> None:
     logs.keep_small(path, largest=100)
     logs.keep_small(tmp_path / "none", largest=100)
     assert [each.name for each in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_log_that_cannot_be_kept_is_cut_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("x" * 100)
+    (tmp_path / "log.1").mkdir()
+    logs.keep_small(path, largest=99)
+    assert path.read_text() == ""

@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from schemas.base import Mode
-from schemas.envelope import Undecodable
 from schemas.topics import SIGNAL_STATE
 from streams.decision import Moment, decide
-from streams.memory import Answered, SignalMemory, read_state, state_record
+from streams.memory import HELD, HELD_BEFORE, Answered, SignalMemory, read_state, state_record
 from streams.publisher import Outgoing
 from streams.source import Record
 from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, tick
@@ -69,9 +70,22 @@ def test_a_tombstone_is_passed_over() -> None:
     SignalMemory(lambda partitions: [Record(SIGNAL_STATE.name, 0, 0, b"key", None)]).restore([0])
 
 
-def test_a_record_that_is_no_state_is_refused() -> None:
-    with pytest.raises(Undecodable):
-        SignalMemory(lambda partitions: [Record(SIGNAL_STATE.name, 0, 0, b"key", b"{}")]).restore([0])
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        Outgoing(SIGNAL_STATE.name, b"key", b"{}", partition=4),
+        replace(state(9, 4), headers=((HELD, b"much"),)),
+        replace(state(9, 4), headers=((HELD, b"\xff"),)),
+        replace(state(9, 4), headers=((HELD_BEFORE, b"2"),)),
+    ],
+    ids=["no signal", "no number", "no text", "no position"],
+)
+def test_what_is_no_state_is_passed_over_and_the_others_are_restored(foreign: Outgoing) -> None:
+    found = memory(state(1, 4), foreign, state(2, 4))
+    found.restore([4])
+    newest = found.newest(PLACE)
+    assert newest is not None
+    assert newest.event_time == bar(2)
 
 
 def test_what_is_remembered_replaces_what_was() -> None:

@@ -22,6 +22,10 @@ def test_a_port_used_before_that_is_taken_gives_way_to_the_wanted_one() -> None:
         assert ports.free(wanted, before=taken.getsockname()[1]) == wanted
 
 
+def test_any_port_is_none_that_a_client_is_given() -> None:
+    assert all(port in ports.LASTING for port in ports.several(20))
+
+
 def test_several_ports_are_different() -> None:
     assert len(set(ports.several(20))) == 20
 

@@ -1,37 +1,19 @@
-"""Passes of the reconciler on a real store: what it deploys, launches, restores and gives up."""
+"""Passes over the experiments under way, on a real store: who is queued, driven and given up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from orchestrator.core.lifecycle import State
 from orchestrator.store import ensembles, experiments
 from orchestrator.store.database import Database
-from schemas.base import Mode
 from schemas.experiments import GatePassed
-from serving.version import ServedVersion
 from streams import reconciling
 from streams.metrics import EXPERIMENTS
 from streams.reconciling import LAUNCHES, Drivers, Reconciler
-from streams.routes import Route, Routes
-from tests.contracts.store.makers import NOW, VERDICT, digest, events, founded, later, proposal
-from tests.unit.streams.ports import DriversContract, FakeDrivers, FakeServing, ServingContract
-
-
-class TestFakeServing(ServingContract):
-    @pytest.fixture
-    def serving(self) -> FakeServing:
-        serving = FakeServing()
-        serving.broken = {digest(100 + number) for number in range(10)}
-        return serving
-
-    def version(self, ensemble: str, number: int) -> ServedVersion:
-        return ServedVersion(ensemble, number, digest(number), "live", "passed")
-
-    def broken(self, ensemble: str, number: int) -> ServedVersion:
-        return ServedVersion(ensemble, number, digest(100 + number), "live", "passed")
+from tests.contracts.store.makers import NOW, VERDICT, events, founded, later, proposal
+from tests.unit.streams.ports import DriversContract, FakeDrivers
 
 
 class TestFakeDrivers(DriversContract):
@@ -49,180 +31,28 @@ class House:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.serving = FakeServing()
         self.drivers = FakeDrivers()
-        self.routes = Routes()
         self.failures: list[BaseException] = []
-        self.failed = asyncio.Event()
         self.reconciler = self.started_anew()
 
     def started_anew(self) -> Reconciler:
         """What a worker that comes after another begins with."""
-        self.routes.replace([])
         self.reconciler = Reconciler(
-            database=self.db,
-            serving=self.serving,
-            drivers=self.drivers,
-            routes=self.routes,
-            clock=lambda: NOW,
-            on_failure=self.fail,
-            passes_between_looks=1,
+            database=self.db, drivers=self.drivers, clock=lambda: NOW, on_failure=self.failures.append
         )
         return self.reconciler
 
-    def fail(self, error: BaseException) -> None:
-        self.failures.append(error)
-        self.failed.set()
-
     async def reconcile(self) -> None:
         await self.reconciler.reconcile()
-
-    async def propose(self, number: int, ensemble: str = "bot", **fields: Any) -> str:
-        """Have an experiment propose a version with a digest of that number."""
-        experiment = await founded(self.db, number, State.SELECTED, name=f"experiment-{number}")
-        async with self.db.transaction() as tx:
-            await ensembles.propose(tx, proposal(experiment, ensemble, digest=digest(number), **fields), NOW)
-        return experiment
 
     async def state(self, experiment: str) -> experiments.Experiment:
         async with self.db.snapshot() as tx:
             return await experiments.get(tx, experiment)
 
-    async def told(self, ensemble: str = "bot") -> list[tuple[str, int]]:
-        return [(event.event, event.version) for event in await events(self.db, "ensemble-events", ensemble)]
-
-    def routed(self, ticker: str = "AAPL", timeframe: str = "1d") -> list[tuple[str, Mode]]:
-        return [(route.ensemble, route.mode) for route in self.routes.covering(ticker, timeframe)]
-
 
 @pytest.fixture
 def house(db: Database) -> House:
     return House(db)
-
-
-async def test_a_wanted_version_is_served_routed_and_told(house: House) -> None:
-    experiment = await house.propose(1)
-    await house.reconcile()
-    assert house.serving.answering == {"bot": ServedVersion("bot", 1, digest(1), "paper", "passed")}
-    assert house.routed() == [("bot", "paper")]
-    assert await house.told() == [("deploying", 1), ("deployed", 1)]
-    assert (await house.state(experiment)).state is State.DEPLOYED
-
-
-async def test_wanted_versions_are_deployed_in_the_order_of_their_numbers(house: House) -> None:
-    for number in (1, 2, 3):
-        await house.propose(number)
-    await house.propose(4, "another")
-    await house.reconcile()
-    assert [(each.ensemble, each.version) for each in house.serving.told] == [
-        ("another", 1),
-        ("bot", 1),
-        ("bot", 2),
-        ("bot", 3),
-    ]
-    assert house.routed() == [("another", "paper"), ("bot", "paper")]
-    assert (await house.told())[-1] == ("deployed", 3)
-
-
-async def test_what_was_deployed_is_not_deployed_again(house: House) -> None:
-    await house.propose(1)
-    for _ in range(3):
-        await house.reconcile()
-    assert len(house.serving.told) == 1
-
-
-async def test_a_version_whose_gate_was_overridden_says_so(house: House) -> None:
-    await house.propose(1, verdict=VERDICT.model_copy(update={"passed": False, "overridden": True}))
-    await house.reconcile()
-    assert house.serving.answering["bot"].gate == "overridden"
-
-
-async def test_a_version_that_cannot_be_served_is_given_up_with_its_reasons_and_the_one_before_goes_on(
-    house: House,
-) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    house.serving.broken = {digest(2)}
-    failed = await house.propose(2, mode="live")
-    await house.reconcile()
-    await house.reconcile()
-    assert await house.told() == [("deploying", 1), ("deployed", 1), ("deploying", 2), ("failed", 2)]
-    assert house.serving.answering["bot"].version == 1
-    assert house.routed() == [("bot", "paper")]
-    found = await house.state(failed)
-    assert (found.state, [reason.code for reason in found.reasons]) == (State.FAILED, ["broken"])
-
-
-async def test_one_that_fails_does_not_keep_the_next_from_being_deployed(house: House) -> None:
-    house.serving.broken = {digest(1)}
-    for number in (1, 2):
-        await house.propose(number)
-    await house.reconcile()
-    assert house.serving.answering["bot"].version == 2
-    assert house.routed() == [("bot", "paper")]
-
-
-async def test_a_served_version_that_vanished_is_restored(house: House) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    house.serving.answering.clear()
-    await house.reconcile()
-    assert house.serving.answering["bot"].version == 1
-    assert await house.told() == [("deploying", 1), ("deployed", 1)]
-
-
-async def test_another_version_than_the_deployed_one_is_put_right(house: House) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    house.serving.answering["bot"] = ServedVersion("bot", 9, digest(9), "live", "passed")
-    await house.reconcile()
-    assert house.serving.answering["bot"].version == 1
-
-
-async def test_a_successor_that_answers_already_and_is_not_told_of_yet_is_not_replaced(house: House) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    await house.propose(2)
-    house.serving.answering["bot"] = ServedVersion("bot", 2, digest(2), "paper", "passed")
-    await house.started_anew().reconcile()
-    assert [each.version for each in house.serving.told] == [1, 2]
-    assert (await house.told())[-1] == ("deployed", 2)
-
-
-async def test_what_cannot_be_restored_is_tried_again_with_the_next_pass_and_holds_nothing_up(house: House) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    house.serving.answering.clear()
-    house.serving.broken = {digest(1)}
-    await house.propose(2, "another")
-    await house.reconcile()
-    assert house.serving.answering.keys() == {"another"}
-    house.serving.broken.clear()
-    await house.reconcile()
-    assert house.serving.answering.keys() == {"another", "bot"}
-    assert await house.told() == [("deploying", 1), ("deployed", 1)]
-
-
-async def test_after_a_restart_the_routes_are_known_from_the_first_pass_on(house: House) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    await house.started_anew().reconcile()
-    assert house.routed() == [("bot", "paper")]
-    assert len(house.serving.told) == 1
-
-
-async def test_a_version_is_routed_before_it_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    mark, seen = ensembles.mark_deployed, []
-
-    async def marking(*arguments: Any) -> None:
-        seen.append(house.routed())
-        await mark(*arguments)
-
-    monkeypatch.setattr(ensembles, "mark_deployed", marking)
-    await house.propose(1)
-    await house.propose(2, mode="live")
-    await house.reconcile()
-    assert seen == [[("bot", "paper")], [("bot", "live")]]
 
 
 async def test_an_accepted_experiment_waits_and_is_driven(house: House) -> None:
@@ -325,38 +155,73 @@ async def test_experiments_are_counted_by_state_and_no_longer_when_there_are_non
     assert set(counted().values()) == {0}
 
 
-class TellingRoutes(Routes):
-    """Routes that tell when they are replaced."""
+@pytest.fixture
+def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciling, "MOST_DRIVERS", 2)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.replaced = asyncio.Queue[None]()
 
-    def replace(self, routes: Iterable[Route]) -> None:
-        super().replace(routes)
-        self.replaced.put_nowait(None)
+async def test_so_many_are_driven_at_once_and_the_others_wait_for_their_turn(house: House, two_at_once: None) -> None:
+    first, second, third = [await founded(house.db, number, now=later(number)) for number in (1, 2, 3)]
+    for _ in range(2):
+        await house.reconcile()
+    assert house.drivers.launched == [first, second]
+    # The first two begin and go on; who is more urgent comes before who is older.
+    urgent = await founded(house.db, 4, now=later(4), priority=10)
+    await house.reconcile()
+    positions = {}
+    for experiment in (first, second, third, urgent):
+        assert (await house.state(experiment)).state is State.WAITING
+        positions[experiment] = (await events(house.db, "experiment-events", experiment))[-1].position
+    assert positions == {first: 0, second: 1, third: 2, urgent: 0}
+    assert house.drivers.launched == [first, second]
+    for ended, following in ((second, urgent), (first, third)):
+        async with house.db.transaction() as tx:
+            await experiments.advance(tx, ended, State.CANCELLED, None, NOW)
+        house.drivers.living.discard(ended)
+        await house.reconcile()
+        assert house.drivers.launched[-1] == following
+    assert len(house.drivers.launched) == 4
+
+
+async def test_drivers_that_another_worker_launched_count(house: House, two_at_once: None) -> None:
+    running = [await founded(house.db, number, State.RUNNING, now=later(number)) for number in (1, 2)]
+    house.drivers.living = set(running)
+    urgent = await founded(house.db, 3, priority=10)
+    await house.reconcile()
+    assert house.drivers.launched == []
+    assert (await house.state(urgent)).state is State.WAITING
+
+
+async def test_an_experiment_whose_driver_died_too_often_is_given_up_also_where_there_is_no_room(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "MOST_DRIVERS", 1)
+    experiment = await founded(house.db, 1, State.RUNNING)
+    for _ in range(LAUNCHES):
+        await house.reconcile()
+        house.drivers.living.clear()
+    other = await founded(house.db, 2, State.RUNNING, priority=10)
+    house.drivers.living = {other}
+    await house.reconcile()
+    assert (await house.state(experiment)).state is State.FAILED
 
 
 async def test_what_is_new_is_not_kept_waiting(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciling, "PAUSE_SECONDS", 3600)
-    house.routes = routes = TellingRoutes()
+    launched = asyncio.Queue[str]()
+
+    class Telling(FakeDrivers):
+        async def launch(self, experiment: str) -> bool:
+            launched.put_nowait(experiment)
+            return await super().launch(experiment)
+
+    house.drivers = Telling()
     reconciler = house.started_anew()
-    await routes.replaced.get()
+    first = await founded(house.db, 1)
     await reconciler.start()
-    await routes.replaced.get()
-    await house.propose(1)
+    assert await launched.get() == first
+    second = await founded(house.db, 2, now=later(-1))
     reconciler.wake()
-    await routes.replaced.get()
+    assert await launched.get() == second
     await reconciler.stop()
-    assert await house.told() == [("deploying", 1), ("deployed", 1)]
     assert house.failures == []
-
-
-async def test_what_it_cannot_mend_ends_the_worker(house: House) -> None:
-    await house.propose(1)
-    await house.reconcile()
-    house.serving.unreachable = ConnectionError("no Ray")
-    await house.reconciler.start()
-    await house.failed.wait()
-    await house.reconciler.stop()
-    assert house.failures == [house.serving.unreachable]

@@ -1,10 +1,12 @@
 """What a running copy records, and who may have a data folder."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streams.progress import Progress
@@ -33,7 +35,25 @@ def test_a_process_that_was_given_the_same_number_is_not_taken_for_the_child(tmp
     folder = RunFolder(tmp_path)
     folder.mark_ready("worker")
     path = tmp_path / "run" / "worker.json"
-    path.write_text(path.read_text().replace('"born": ', '"born": 1'))
+    born = json.loads(path.read_text())["born"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"born": born - 60}))
+    assert folder.running("worker") is None
+
+
+def test_a_child_is_still_found_when_the_clock_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.mark_ready("worker")
+    # The kernel tells when it started by today's clock: setting that moves when every process was born.
+    before = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: before + 3600.0)
+    assert folder.running("worker") is not None
+
+
+def test_a_process_of_another_start_of_the_machine_is_not_taken_for_the_child(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.mark_ready("worker")
+    path = tmp_path / "run" / "worker.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"boot": "another"}))
     assert folder.running("worker") is None
 
 

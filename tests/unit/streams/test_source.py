@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from confluent_kafka import Consumer
 
 from schemas.topics import FEATURE_TICKS
@@ -44,7 +45,9 @@ def test_nothing_comes_of_nothing() -> None:
 
 
 class Message:
-    """A message of librdkafka's that has nothing but a place."""
+    """A message of librdkafka's that has nothing but a place, and headers that may not be readable."""
+
+    unreadable: Exception | None = None
 
     def topic(self) -> str:
         return FEATURE_TICKS.name
@@ -62,11 +65,26 @@ class Message:
         return None
 
     def headers(self) -> None:
-        return None
+        if self.unreadable is not None:
+            raise self.unreadable
 
 
 def test_a_record_is_what_was_read() -> None:
     message: Any = Message()
+    assert Record.of(message) == Record(FEATURE_TICKS.name, 3, 0, None, None, ())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemError("<method 'headers' of 'cimpl.Message' objects> returned a result with an exception set"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_record_whose_headers_cannot_be_read_has_none(error: Exception) -> None:
+    message: Any = Message()
+    message.unreadable = error
     assert Record.of(message) == Record(FEATURE_TICKS.name, 3, 0, None, None, ())
 
 

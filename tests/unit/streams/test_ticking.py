@@ -1,5 +1,7 @@
 """One batch of ticks: who is asked, what is said where, and what happens when something does not answer."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +13,13 @@ from schemas.dead_letter import read_dead_letter
 from schemas.envelope import decode, read_headers
 from schemas.signals import Signal, TickSkipped
 from schemas.topics import SIGNAL_STATE, SIGNALS, SIGNALS_BY_MODE, SIGNALS_PAPER, SIGNALS_REPLAY
-from streams import ticking
+from streams import asking, ticking
 from streams.memory import SignalMemory, state_partition
-from streams.publisher import NotDelivered
+from streams.publisher import Outgoing
 from streams.routes import Route, Routes
 from streams.ticking import GRACE, TickPath
 from streams.triage import TickRules
-from tests.unit.streams.fakes import HOUR, NOW, Clock, FakeAnswerer, FakePublisher, bar, record, served, tick
+from tests.unit.streams.fakes import HOUR, NOW, Clock, FakeAnswerer, FakePublisher, Hurdle, bar, record, served, tick
 
 TTL = timedelta(seconds=60)
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -35,11 +37,15 @@ class Line:
         self.routes = Routes()
         self.cover("alpha", "AAPL", "MSFT")
         self.memory = SignalMemory(lambda partitions: [])
-        self.path = TickPath(
+        self.path = self.path_to(self.publisher)
+
+    def path_to(self, publisher: FakePublisher) -> TickPath:
+        """A tick path that publishes there."""
+        return TickPath(
             answerer=self.answerer,
             routes=self.routes,
             memory=self.memory,
-            publisher=self.publisher,
+            publisher=publisher,
             calendar=calendar_named("24/7"),
             rules=TickRules(ttl=TTL),
             clock=self.clock,
@@ -71,6 +77,7 @@ def line() -> Line:
 
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "RETRY_SECONDS", 0)
     monkeypatch.setattr(ticking, "RETRY_SECONDS", 0)
 
 
@@ -100,15 +107,29 @@ async def test_signals_go_out_before_their_states_and_states_before_anything_is_
     assert topics == [["feature-ticks.dlq", SIGNALS.name], [SIGNAL_STATE.name]]
 
 
-@pytest.mark.parametrize("refused", [1, 2])
-async def test_nothing_is_remembered_when_publishing_fails(line: Line, refused: int) -> None:
-    line.publisher.refused = {refused}
-    with pytest.raises(NotDelivered):
-        await line.path.take([record(tick(0))])
-    assert line.memory.newest(("alpha", "AAPL", "1h", "live")) is None
-    await line.path.take([record(tick(0))])
-    assert line.memory.newest(("alpha", "AAPL", "1h", "live")) is not None
-    assert len({each.id for each in line.signals}) == 1
+@pytest.mark.parametrize("refused", [{1}, {2}, {1, 2, 4}])
+async def test_a_broker_that_does_not_acknowledge_is_sent_the_same_again_and_nothing_is_decided_twice(
+    line: Line, no_wait: None, refused: set[int]
+) -> None:
+    line.publisher.refused = refused
+    await line.path.take([record(tick(0)), record(b"garbage", 1)])
+    assert len(line.answerer.asked) == 1
+    topics = [[each.topic for each in batch] for batch in line.publisher.batches]
+    assert topics == [["feature-ticks.dlq", SIGNALS.name], [SIGNAL_STATE.name]]
+
+
+async def test_nothing_is_remembered_before_its_state_is_durable(line: Line) -> None:
+    place, known = ("alpha", "AAPL", "1h", "live"), []
+
+    class Looking(FakePublisher):
+        async def publish(self, records: Sequence[Outgoing]) -> None:
+            await super().publish(records)
+            known.append(line.memory.newest(place))
+
+    line.publisher = Looking()
+    await line.path_to(line.publisher).take([record(tick(0))])
+    assert known[:2] == [None, None]
+    assert line.memory.newest(place) is not None
 
 
 async def test_a_signal_carries_the_id_of_its_message_the_trace_of_its_tick_and_the_instrument_as_key(
@@ -260,21 +281,96 @@ async def test_an_ensemble_that_does_not_answer_is_asked_again(line: Line, no_wa
     assert len(line.signals) == 1
 
 
-async def test_live_ticks_that_expire_while_nobody_answers_are_skipped_and_the_others_answered(
-    line: Line, no_wait: None
+@pytest.mark.parametrize("advance", [TTL / 3, TTL, 2 * TTL])
+async def test_an_ensemble_that_does_not_answer_costs_the_others_nothing(
+    line: Line, no_wait: None, advance: timedelta
 ) -> None:
     line.cover("alpha", "AAPL", "MSFT", gone=("AAPL",))
-    line.answerer.on_absence = lambda: line.clock.advance(TTL / 3)
-    await line.path.take([record(tick(0)), record(tick(0, ticker="MSFT", age=-TTL), 1)])
-    assert line.skips == [("ttl", "alpha"), ("ttl", "gone")]
-    assert [each.ticker for each in line.signals] == ["MSFT"]
+    line.answerer.on_absence = lambda: line.clock.advance(advance)
+    await line.path.take([record(tick(0)), record(tick(0, ticker="MSFT"), 1)])
+    assert line.skips == [("ttl", "gone")]
+    assert [each.ticker for each in line.signals] == ["AAPL", "MSFT"]
 
 
-async def test_a_replayed_tick_waits_for_its_ensemble_as_long_as_it_takes(line: Line, no_wait: None) -> None:
-    line.answerer.absent = {"alpha": 20}
-    line.answerer.on_absence = lambda: line.clock.advance(TTL)
-    await line.path.take([record(tick(0, mode="replay"))])
-    assert len(line.said(SIGNALS_REPLAY.name)) == 1
+@pytest.mark.parametrize("mode", ["live", "replay", "paper", "shadow"])
+async def test_no_ensemble_is_waited_for_for_ever_and_what_it_did_not_answer_is_said(
+    line: Line, no_wait: None, mode: Mode
+) -> None:
+    line.cover("gone", "AAPL")
+    line.answerer.on_absence = lambda: line.clock.advance(timedelta(seconds=1))
+    # However far ahead the producer's clock is.
+    await line.path.take([record(tick(0, mode=mode, age=-1000 * TTL))])
+    (skip,) = line.said(SIGNALS_BY_MODE[mode].name)
+    assert isinstance(skip, TickSkipped)
+    assert (skip.reason, skip.ensemble, skip.mode, skip.event_time) == ("ttl", "gone", mode, bar(0))
+    assert len(line.answerer.asked) == asking.PATIENCE / timedelta(seconds=1)
+
+
+async def test_one_that_did_not_answer_is_hardly_waited_for_until_it_answers_again(line: Line, no_wait: None) -> None:
+    line.answerer.on_absence = lambda: line.clock.advance(timedelta(seconds=1))
+
+    async def asks(hours: int, absent: int) -> int:
+        before, line.answerer.absent = len(line.answerer.asked), {"alpha": absent}
+        await line.path.take([record(tick(hours, mode="replay"), hours)])
+        return len(line.answerer.asked) - before
+
+    assert [await asks(0, 1000), await asks(1, 1000), await asks(2, 0), await asks(3, 1000)] == [20, 2, 1, 20]
+    assert [each.event_time for each in line.said(SIGNALS_REPLAY.name) if isinstance(each, Signal)] == [bar(2)]
+
+
+async def test_an_ensemble_that_hangs_is_given_up(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PATIENCE", timedelta(milliseconds=10))
+    line.cover("alpha", "AAPL", beta=("AAPL",))
+    line.answerer.hanging["beta"] = Hurdle()
+    await line.path.take([record(tick(0))])
+    assert [each.ensemble for each in line.signals] == ["alpha"]
+    assert line.skips == [("ttl", "beta")]
+
+
+async def test_what_one_ensemble_says_is_published_while_another_is_waited_for(line: Line) -> None:
+    line.cover("alpha", "AAPL", beta=("AAPL",))
+    line.answerer.hanging["beta"] = beta = Hurdle()
+    stated = asyncio.Event()
+
+    class Telling(FakePublisher):
+        async def publish(self, records: Sequence[Outgoing]) -> None:
+            await super().publish(records)
+            if self.on(SIGNAL_STATE.name):
+                stated.set()
+
+    line.publisher = Telling()
+    taking = asyncio.ensure_future(line.path_to(line.publisher).take([record(tick(0))]))
+    await stated.wait()
+    assert [each.ensemble for each in line.signals] == ["alpha"]
+    beta.opened.set()
+    await taking
+    assert [each.ensemble for each in line.signals] == ["alpha", "beta"]
+
+
+async def test_a_batch_that_is_broken_off_leaves_nobody_asking(line: Line) -> None:
+    line.answerer.hanging["alpha"] = alpha = Hurdle()
+    taking = asyncio.ensure_future(line.path.take([record(tick(0))]))
+    await alpha.reached.wait()
+    taking.cancel()
+    await asyncio.wait({taking})
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_tick_that_is_not_final_is_passed_over_and_the_final_one_is_answered(line: Line) -> None:
+    # It may be of a bar that is yet to close.
+    early = tick(event_time=NOW + timedelta(minutes=10)).model_copy(update={"is_final": False})
+    await line.path.take([record(early), record(tick(0, -0.9).model_copy(update={"is_final": False}), 1)])
+    assert line.publisher.batches == []
+    await line.path.take([record(tick(0, 0.9), 2)])
+    assert [each.signal for each in line.signals] == ["BUY"]
+
+
+async def test_what_a_new_version_no_longer_covers_is_not_held_on(line: Line) -> None:
+    await line.path.take([record(tick(0, 0.9))])
+    line.answerer.uncovered = {"AAPL"}
+    await line.path.take([record(tick(1, None), 1), record(tick(2, None), 2)])
+    assert [(each.signal, each.target_position) for each in line.signals] == [("BUY", 1), ("SELL", 0), ("HOLD", 0)]
+    assert {reason.code for each in line.signals[1:] for reason in each.reasons} >= {"not_covered"}
 
 
 async def test_a_flat_at_close_policy_leaves_no_position_over_the_close(line: Line) -> None:

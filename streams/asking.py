@@ -1,0 +1,160 @@
+"""Asking the ensembles: all at once, each about its whole part of a batch, and none for ever.
+
+While a batch waits, all partitions stand still. So an ensemble that does not answer is waited for a while, and from
+then on, until it answers again, hardly at all; and what the others say is handed on as soon as they have said it.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from schemas.ticks import FeatureTick
+from serving.answer import BatchAnswer, FeatureBatch
+from serving.replica import NotServing
+from streams.routes import Route
+from streams.source import Record
+from streams.tasks import cancel
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 0.5
+PATIENCE = timedelta(seconds=20)
+"""How long an ensemble is waited for: its replica may have died, and starts again. Never longer than half of the time
+to live, so that ticks that come meanwhile can still be answered by the others."""
+GLANCE = timedelta(seconds=2)
+"""How long one is waited for that did not answer the last time."""
+
+
+class Answerer(Protocol):
+    """Whoever asks an ensemble."""
+
+    async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
+        """One answer a row.
+
+        Raises:
+            NotServing: the ensemble does not answer now; it may a moment later.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A tick that one ensemble owes an answer."""
+
+    tick: FeatureTick
+    record: Record
+    route: Route
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an ensemble said to a tick, in which row of its answer, and when; None: nothing while it was waited for."""
+
+    answer: BatchAnswer | None
+    row: int
+    at: datetime
+
+
+class Asking:
+    """Asks ensembles, and remembers which of them do not answer.
+
+    Args:
+        answerer: asks one of them.
+        ttl: how long a live tick can be acted on, from its `available_at`.
+        clock: the time.
+    """
+
+    def __init__(self, answerer: Answerer, ttl: timedelta, clock: Callable[[], datetime]) -> None:
+        self._answerer = answerer
+        self._ttl = ttl
+        self._clock = clock
+        self._silent: set[str] = set()
+
+    async def about(self, asked: Sequence[Asked]) -> AsyncGenerator[dict[int, Said], None]:
+        """What is said to each tick, by its place in `asked`: in parts, each as soon as some ensembles have answered.
+
+        Close it (`contextlib.aclosing`) where it is not read to its end.
+        """
+        asking = {asyncio.ensure_future(self._heard(asked, places)) for places in _by_ensemble(asked)}
+        try:
+            while asking:
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                yield {place: said for each in done for place, said in each.result().items()}
+        finally:
+            await cancel(asking)
+
+    async def _heard(self, asked: Sequence[Asked], places: Sequence[int]) -> dict[int, Said]:
+        """What one ensemble says to the ticks in these places."""
+        ensemble = asked[places[0]].route.ensemble
+        patience = self._patience(ensemble, [asked[place].tick for place in places])
+        groups = _alike(asked, places)
+        answers = await asyncio.gather(
+            *(self._answer(ensemble, _features([asked[place].tick for place in group]), patience) for group in groups)
+        )
+        if any(answer is None for answer, _ in answers):
+            self._silent.add(ensemble)
+        else:
+            self._silent.discard(ensemble)
+        return {
+            place: Said(answer, row, at)
+            for group, (answer, at) in zip(groups, answers, strict=True)
+            for row, place in enumerate(group)
+        }
+
+    def _patience(self, ensemble: str, ticks: Sequence[FeatureTick]) -> timedelta:
+        """How long an answer to any of these ticks is worth waiting for."""
+        longest = GLANCE if ensemble in self._silent else min(PATIENCE, self._ttl / 2)
+        now = self._clock()
+        left = (tick.available_at + self._ttl - now if tick.mode == "live" else longest for tick in ticks)
+        return min(longest, max(left))
+
+    async def _answer(
+        self, ensemble: str, batch: FeatureBatch, patience: timedelta
+    ) -> tuple[BatchAnswer | None, datetime]:
+        """The answer, None where none has come in time; and when that was."""
+        until = self._clock() + patience
+        with suppress(TimeoutError):
+            # Whoever is asked may wait for a replica for as long as there is none.
+            async with asyncio.timeout(patience.total_seconds()):
+                while self._clock() < until:
+                    try:
+                        return await self._answerer.answer(ensemble, batch), self._clock()
+                    except NotServing as error:
+                        log.warning("ensemble_is_not_serving", ensemble=ensemble, error=str(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+        log.error("ensemble_does_not_answer", ensemble=ensemble, ticks=len(batch.tickers))
+        return None, self._clock()
+
+
+def _by_ensemble(asked: Sequence[Asked]) -> list[list[int]]:
+    ensembles: dict[str, list[int]] = defaultdict(list)
+    for place, each in enumerate(asked):
+        ensembles[each.route.ensemble].append(place)
+    return list(ensembles.values())
+
+
+def _alike(asked: Sequence[Asked], places: Sequence[int]) -> list[list[int]]:
+    """Which of one ensemble's ticks can be asked about together: those of one timeframe and set of feature names."""
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
+    for place in places:
+        tick = asked[place].tick
+        groups[tick.timeframe, tuple(tick.features)].append(place)
+    return list(groups.values())
+
+
+def _features(ticks: Sequence[FeatureTick]) -> FeatureBatch:
+    names = tuple(ticks[0].features)
+    matrix = np.array([list(tick.features.values()) for tick in ticks], dtype=np.float64)
+    return FeatureBatch(
+        timeframe=ticks[0].timeframe,
+        tickers=tuple(tick.ticker for tick in ticks),
+        names=names,
+        matrix=matrix.reshape(len(ticks), len(names)),
+    )

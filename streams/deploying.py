@@ -1,0 +1,229 @@
+"""Compares the ensemble versions that the database wants served with what Ray Serve serves, and mends the difference.
+
+Each pass starts from the database alone, so it does not matter what was lost before it: versions that are wanted are
+deployed, those that were served before Ray went away are served again, and what nobody wants any longer is deleted.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from orchestrator.store import ensembles
+from orchestrator.store.database import Database
+from orchestrator.store.ensembles import Coverage, Version
+from schemas.base import Reason
+from serving.deployer import DeployFailed, NotYet
+from serving.version import ServedVersion
+from streams.metrics import SERVING_VERSION
+from streams.repeating import OnFailure, Repeating
+from streams.routes import Route, Routes
+
+log = structlog.get_logger(__name__)
+
+PAUSE_SECONDS = 1.0
+PASSES_BETWEEN_LOOKS = 5
+"""Ray Serve is asked what answers only so often: it costs more than a look into the database."""
+ATTEMPTS = 5
+"""A version that Ray has been in the way of this often is given up."""
+AT_ONCE = 4
+"""Ensembles deployed at the same time: each starts a process."""
+
+
+class Serving(Protocol):
+    """Whoever makes versions answer."""
+
+    async def deploy(self, wanted: ServedVersion) -> None:
+        """Serve a version and return when it answers.
+
+        Raises:
+            DeployFailed: it can never be served, and why.
+            NotYet: it is not served, but may be a moment later.
+        """
+        ...
+
+    async def serving(self) -> dict[str, ServedVersion | None]:
+        """What there is: by ensemble the version that answers, None where nothing does.
+
+        Raises:
+            NotYet: nobody can say now.
+        """
+        ...
+
+    async def delete(self, ensemble: str) -> None:
+        """Serve an ensemble no longer; nothing changes where it is not served.
+
+        Raises:
+            NotYet: it may still be served.
+        """
+        ...
+
+
+class Deployments(Repeating):
+    """Runs passes, one at a time, at least every second.
+
+    Args:
+        database: says what is wanted.
+        serving: serves it.
+        routes: replaced when what is served has changed.
+        clock: the time.
+        on_failure: called with the error that ends it.
+        passes_between_looks: every so many passes, Ray Serve is asked what answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        serving: Serving,
+        routes: Routes,
+        clock: Callable[[], datetime],
+        on_failure: OnFailure,
+        passes_between_looks: int = PASSES_BETWEEN_LOOKS,
+    ) -> None:
+        super().__init__(on_failure)
+        self._passes_between_looks = passes_between_looks
+        self._database = database
+        self._serving = serving
+        self._routes = routes
+        self._clock = clock
+        self._current: dict[str, Version] = {}
+        self._covered: list[Coverage] = []
+        self._attempts: Counter[tuple[str, int]] = Counter()
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._passes = 0
+
+    async def turn(self) -> None:
+        """One pass, then rest."""
+        await self.reconcile()
+        await self.pause(PAUSE_SECONDS)
+
+    async def reconcile(self) -> None:
+        """One pass. Ensembles are seen to beside each other, versions of one ensemble in the order of their numbers."""
+        await self.load_routes()
+        looks = self._passes % self._passes_between_looks == 0
+        self._passes += 1
+        async with self._database.snapshot() as tx:
+            wanted = await ensembles.wanted(tx)
+            given_up = await ensembles.given_up(tx) if looks else frozenset()
+        successors: dict[str, list[Version]] = defaultdict(list)
+        for version in wanted:
+            successors[version.ensemble].append(version)
+        seeing_to = [self._replace(versions) for versions in successors.values()]
+        if looks and (self._current or given_up):
+            # One whose successor waits is left to it: the successor may answer already, and only not be told of yet.
+            seeing_to.append(self._look([*self._current.keys() - successors.keys()], given_up))
+        await asyncio.gather(*seeing_to)
+
+    async def load_routes(self) -> None:
+        """Route ticks to what the database says is deployed."""
+        async with self._database.snapshot() as tx:
+            current = {version.ensemble: version for version in await ensembles.deployed(tx)}
+            if current != self._current:
+                self._current, self._covered = current, await ensembles.covered(tx)
+        self._route()
+
+    async def _look(self, names: Iterable[str], given_up: frozenset[str]) -> None:
+        """Serve again what Ray has lost, and no longer what nobody wants; where that fails it is tried again later."""
+        try:
+            answering = await self._serving.serving()
+        except NotYet as error:
+            log.error("serving_unknown", reasons=_told(error.reasons))
+            return
+        lost = [each for each in names if answering.get(each) != served(self._current[each])]
+        await asyncio.gather(
+            *(self._restore(self._current[each]) for each in lost),
+            *(self._delete(each) for each in given_up.intersection(answering)),
+        )
+
+    async def _restore(self, version: Version) -> None:
+        log.warning("version_is_not_served", ensemble=version.ensemble, version=version.version)
+        try:
+            async with self._room:
+                await self._serving.deploy(served(version))
+        except (DeployFailed, NotYet) as error:
+            log.error("version_cannot_be_restored", ensemble=version.ensemble, reasons=_told(error.reasons))
+
+    async def _delete(self, ensemble: str) -> None:
+        log.info("deletes", ensemble=ensemble)
+        try:
+            await self._serving.delete(ensemble)
+        except NotYet as error:
+            log.error("not_deleted", ensemble=ensemble, reasons=_told(error.reasons))
+
+    async def _replace(self, versions: Sequence[Version]) -> None:
+        """Deploy one ensemble's wanted versions, oldest first, until one has to wait."""
+        for version in versions:
+            objection = ensembles.objection(version, self._current.get(version.ensemble))
+            if objection is not None:
+                await self._give_up(version, (objection,))
+                continue
+            try:
+                async with self._room:
+                    await self._serving.deploy(served(version))
+            except DeployFailed as error:
+                await self._give_up(version, error.reasons)
+            except NotYet as error:
+                self._attempts[version.ensemble, version.version] += 1
+                if self._attempts[version.ensemble, version.version] < ATTEMPTS:
+                    log.warning("deployment_waits", ensemble=version.ensemble, reasons=_told(error.reasons))
+                    return
+                await self._give_up(version, error.reasons)
+            else:
+                await self._deployed(version)
+
+    async def _deployed(self, version: Version) -> None:
+        # Routed before it is told: whoever hears `deployed` may send a tick at once.
+        self._current[version.ensemble] = version
+        self._covered.append(Coverage(version.ensemble, version.tickers, version.timeframe))
+        self._route()
+        async with self._database.transaction() as tx:
+            await ensembles.mark_deployed(tx, version.ensemble, version.version, self._clock())
+        log.info("deployed", ensemble=version.ensemble, version=version.version, experiment=version.experiment)
+
+    async def _give_up(self, version: Version, reasons: tuple[Reason, ...]) -> None:
+        log.error("deployment_failed", ensemble=version.ensemble, version=version.version, reasons=_told(reasons))
+        async with self._database.transaction() as tx:
+            await ensembles.mark_failed(tx, version.ensemble, version.version, reasons, self._clock())
+
+    def _route(self) -> None:
+        for version in self._current.values():
+            SERVING_VERSION.labels(version.ensemble).set(version.version)
+        self._routes.replace(routes_of(self._current, self._covered))
+
+
+def routes_of(current: Mapping[str, Version], covered: Iterable[Coverage]) -> list[Route]:
+    """Which ticks go to which ensemble: those of every version that it has served.
+
+    What a version before covered, and the one that serves does not, may still be held: it is told to be left.
+
+    Args:
+        current: the versions that serve, by ensemble.
+        covered: what they and those before them cover, also of ensembles that serve no longer.
+    """
+    tickers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for each in covered:
+        tickers[each.ensemble, each.timeframe].update(each.tickers)
+    return [
+        Route(ensemble, frozenset(found), timeframe, current[ensemble].mode)
+        for (ensemble, timeframe), found in tickers.items()
+        if ensemble in current
+    ]
+
+
+def served(version: Version) -> ServedVersion:
+    """What Ray Serve is told of a version."""
+    return ServedVersion(
+        ensemble=version.ensemble,
+        version=version.version,
+        digest=version.digest,
+        mode=version.mode,
+        gate="passed" if version.verdict.passed else "overridden",
+    )
+
+
+def _told(reasons: Sequence[Reason]) -> list[str]:
+    return [*map(str, reasons)]
