@@ -61,6 +61,6 @@ def without_edge(scores: Floats, expected: Floats, *, threshold: float, cost: fl
     return np.where(np.sign(scores) * expected < 2 * cost, drawn_in, scores)
 
 
-def _latest(events: Flags) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _latest(events: Flags) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     """The last bar so far at which the event happened, -1 where it has not yet."""
-    return np.maximum.accumulate(np.where(events, np.arange(len(events), dtype=np.int64), -1))
+    return np.maximum.accumulate(np.where(events, np.arange(len(events), dtype=np.int32), np.int32(-1)))

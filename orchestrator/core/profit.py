@@ -27,10 +27,11 @@ def active_part(net: Floats, positions: Positions, bar_return: Floats) -> Floats
 
 def by_session(values: Floats, session: Integers) -> tuple[Integers, Floats]:
     """Sums by session: the sessions' numbers, ascending, and the sum of each."""
-    numbers, place = np.unique(session, return_inverse=True)
-    sums = np.zeros(len(numbers))
-    np.add.at(sums, place, values)
-    return numbers, sums
+    begins = np.flatnonzero(np.diff(session, prepend=session[:1] - 1))
+    numbers, place = np.unique(session[begins], return_inverse=True)
+    counts = np.diff(begins, append=len(session))
+    sums = np.bincount(np.repeat(place, counts), weights=values, minlength=len(numbers))
+    return numbers, np.asarray(sums, dtype=np.float64)
 
 
 def aligned(parts: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:

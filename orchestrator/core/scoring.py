@@ -68,13 +68,18 @@ def trade(
     Profit is counted from the first row that has a score; later rows without one keep their position. `cost` is of a
     change of position by one unit, as a fraction.
     """
-    flat, bar_return, session = dataset.flat[rows], dataset.bar_return[rows], dataset.session[rows]
+    # A slice, not the row numbers: nothing is copied.
+    span = slice(rows[0], rows[-1] + 1) if len(rows) else slice(0)
+    flat, bar_return, session = dataset.flat[span], dataset.bar_return[span], dataset.session[span]
     held = positions(scores, threshold=threshold, exit_threshold=exit_threshold, flat=flat)
     counted = np.logical_or.accumulate(np.isfinite(scores)) & np.isfinite(bar_return)
     net = net_returns(held, bar_return, cost)
-    held_counted, return_counted, session_counted = held[counted], bar_return[counted], session[counted]
-    session_ids, session_profit = by_session(net[counted], session_counted)
-    active = active_part(net[counted], held_counted, return_counted) if len(session_counted) else net[counted]
+    kept = _part(counted)
+    net_counted, held_counted, return_counted, session_counted = net[kept], held[kept], bar_return[kept], session[kept]
+    session_ids, session_profit = by_session(net_counted, session_counted)
+    active = active_part(net_counted, held_counted, return_counted) if len(session_counted) else net_counted
+    active_profit = by_session(active, session_counted)[1]
+    del active
     return History(
         rows=rows,
         score=scores,
@@ -83,9 +88,15 @@ def trade(
         counted=counted,
         session_ids=session_ids,
         session_profit=session_profit,
-        active_profit=by_session(active, session_counted)[1],
-        metrics=score(net[counted], return_counted, held_counted, session_counted, dataset.sessions_per_year),
+        active_profit=active_profit,
+        metrics=score(net_counted, return_counted, held_counted, session_counted, dataset.sessions_per_year),
     )
+
+
+def _part(chosen: Flags) -> Flags | slice:
+    """What picks the chosen rows, without a copy where they follow one another, as they mostly do."""
+    first, count = int(np.argmax(chosen)) if len(chosen) else 0, int(np.count_nonzero(chosen))
+    return slice(first, first + count) if chosen[first : first + count].all() else chosen
 
 
 def evaluate_history(

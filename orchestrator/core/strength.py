@@ -37,9 +37,13 @@ def calibrated(raw: Floats, reference: Floats) -> Floats:
         ValueError: `reference` is empty or not ascending.
     """
     _ascending(reference)
-    below = np.searchsorted(reference, raw, side="left")
-    not_above = np.searchsorted(reference, raw, side="right")
-    return np.where(np.isnan(raw), np.nan, (below + not_above) / len(reference) - 1.0)
+    # Looked up in their order: millions of values in no order would miss the processor's cache each time.
+    order = np.argsort(raw, axis=None)
+    ascending = np.ravel(raw)[order]
+    ranks = np.searchsorted(reference, ascending, side="left") + np.searchsorted(reference, ascending, side="right")
+    scores = np.empty(np.shape(raw))
+    scores.ravel()[order] = np.where(np.isnan(ascending), np.nan, ranks / len(reference) - 1.0)
+    return scores
 
 
 def _ascending(reference: Floats) -> None:

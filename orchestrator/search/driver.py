@@ -1,6 +1,8 @@
 """The experiment driver: a detached Ray actor that leads one experiment to its end, and then ends."""
 
+import asyncio
 import logging
+import os
 from datetime import UTC, datetime
 
 import ray
@@ -10,6 +12,8 @@ from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
 
 log = logging.getLogger(__name__)
+
+LEAVING_SECONDS = 10.0
 
 
 class ExperimentDriver:
@@ -39,6 +43,8 @@ class ExperimentDriver:
             log.exception("experiment %s broke off", self._experiment)
         finally:
             await database.close()
+            # Ray waits for calls that the driver has made and that never end; its name must be free for the next one.
+            asyncio.get_running_loop().call_later(LEAVING_SECONDS, os._exit, 0)
             ray.actor.exit_actor()  # type: ignore[no-untyped-call]
 
 

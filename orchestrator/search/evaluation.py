@@ -1,7 +1,7 @@
 """Evaluating a job: training, out-of-fold prediction, score. Neither Ray nor files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from orchestrator.core.scoring import History, evaluate_history
 from orchestrator.core.splits import Fold
 from orchestrator.search.outcomes import Earned, Failed, Scored
 from orchestrator.search.plan import Job, State, Step
+from orchestrator.search.streamed import Kept, Streamed, StreamedWalk
 from schemas.base import Reason
 
 MESSAGE_LENGTH = 1000
@@ -29,6 +30,8 @@ class Ground:
     folds: tuple[Fold, ...]
     cost: float
     """Of a change of position by one unit, as a fraction."""
+    streamed: Streamed | None = None
+    """Where the features are, if the dataset holds none."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +56,22 @@ class Bench:
     clock: Callable[[], float]
     """Seconds from any fixed moment."""
     threads: int = 1
-    _met: dict[str, tuple[Ground, Walk]] = field(default_factory=dict)
+    _met: dict[str, tuple[Ground, Walk | StreamedWalk]] = field(default_factory=dict)
 
-    def ground(self, ticker: str) -> tuple[Ground, Walk]:
+    def ground(self, ticker: str) -> tuple[Ground, Walk | StreamedWalk]:
         """The ground of a ticker, and a walk over its folds."""
         if ticker not in self._met:
             ground = self.ground_of(ticker)
-            rows = ground.dataset
-            self._met[ticker] = (
-                ground,
-                Walk(
-                    self.trainer,
-                    rows.features,
-                    rows.target,
-                    ground.folds,
-                    rows.feature_names,
-                    seed=self.rules.seed,
-                    threads=self.threads,
-                ),
-            )
+            self._met[ticker] = (ground, self._walk(ground))
         return self._met[ticker]
+
+    def _walk(self, ground: Ground) -> Walk | StreamedWalk:
+        if ground.streamed is not None:
+            return StreamedWalk(self.trainer, ground, self.threads)
+        rows, seed = ground.dataset, self.rules.seed
+        return Walk(
+            self.trainer, rows.features, rows.target, ground.folds, rows.feature_names, seed=seed, threads=self.threads
+        )
 
 
 def evaluate(job: Job, bench: Bench) -> tuple[Scored | Failed, ...]:
@@ -93,7 +92,7 @@ def evaluate(job: Job, bench: Bench) -> tuple[Scored | Failed, ...]:
         return tuple(outcome for single in alone for outcome in evaluate(single, bench))
     share = len(job.steps)
     seconds = bench.clock() - began
-    return tuple(score(seconds / share, trained / share) for score in scores)
+    return tuple(replace(score, seconds=seconds / share, training=trained / share) for score in scores)
 
 
 def reasons_of(error: BaseException) -> tuple[Reason, ...]:
@@ -118,7 +117,7 @@ class _Part:
 
     ticker: str
     ground: Ground
-    predictions: Floats
+    predictions: Floats | Sequence[Kept]
     predictors: Sequence[Sequence[Predictor]]
 
 
@@ -146,14 +145,14 @@ def _loaded(start: State | None, ticker: str, trainer: Trainer) -> list[Predicto
     return [trainer.load(dumped) for dumped in start[ticker]]
 
 
-def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Callable[[float, float], Scored]:
-    """A step's score, still without the seconds it took."""
+def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Scored:
+    """A step's score, still without the seconds it took. It keeps no history: many would fill memory."""
     rules = bench.rules
     histories = [
         evaluate_history(
             part.ground.dataset,
             part.ground.folds,
-            part.predictions[row],
+            np.asarray(part.predictions[row]),
             threshold=rules.threshold,
             exit_threshold=rules.exit_threshold,
             cost=part.ground.cost,
@@ -163,7 +162,7 @@ def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Callab
     state = None
     if not step.last and bench.trainer.budget.accumulates:
         state = {part.ticker: tuple(each.dump() for each in part.predictors[row]) for part in parts}
-    return lambda seconds, training: Scored(
+    return Scored(
         trial=step.trial.trial,
         step=step.number,
         budget=step.stages[-1].budget,
@@ -175,15 +174,19 @@ def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Callab
             for part, history in zip(parts, histories, strict=True)
             for reason in history.reasons
         ),
-        prediction=np.concatenate([part.predictions[row] for part in parts]),
+        prediction=_joined([part.predictions[row] for part in parts]),
         earned=tuple(
             Earned(part.ticker, history.session_ids, history.session_profit)
             for part, history in zip(parts, histories, strict=True)
         ),
-        seconds=seconds,
-        training=training,
+        seconds=0.0,
         state=state,
     )
+
+
+def _joined(predictions: Sequence[Floats | Kept]) -> Floats | Kept:
+    """Of one ticker as they are: those that are kept in a file stay there."""
+    return predictions[0] if len(predictions) == 1 else np.concatenate([np.asarray(each) for each in predictions])
 
 
 def _metrics(histories: Sequence[History], rules: Rules) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.core.arrays import Floats, Integers
 from orchestrator.search.plan import PlannedTrial, State
+from orchestrator.search.streamed import Kept
 from schemas.base import Reason
 
 
@@ -44,7 +45,7 @@ class Scored:
     metrics: Mapping[str, float | None]
     eligible: bool
     reasons: tuple[Reason, ...]
-    prediction: Floats
+    prediction: Floats | Kept
     """(n_oof,) one ticker after the other, each in the order of the folds."""
     earned: tuple[Earned, ...]
     """By ticker, in the trial's order."""

@@ -227,7 +227,9 @@ def _row(outcome: Scored | Failed) -> trials.Completed | trials.Failed:
         metrics=dict(outcome.metrics),
         eligible=outcome.eligible,
         seconds=outcome.seconds,
-        history=trials.History(outcome.prediction, combined([(e.session_ids, e.profit) for e in outcome.earned])[1]),
+        history=trials.History(
+            np.asarray(outcome.prediction), combined([(e.session_ids, e.profit) for e in outcome.earned])[1]
+        ),
         reasons=outcome.reasons,
         step=outcome.step,
         budget=outcome.budget,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from orchestrator.algorithms.base import Trainer
@@ -11,11 +12,13 @@ from orchestrator.core.canonical import fingerprint, lineage_key
 from orchestrator.core.dataset import Dataset, Terms, holdout_start, prepare, terms_of
 from orchestrator.core.errors import Refused
 from orchestrator.core.lookahead import suspects
-from orchestrator.core.splits import FoldPlan
+from orchestrator.core.splits import Fold, FoldPlan
 from orchestrator.features.source import FeatureSource
+from orchestrator.features.streaming import Stream
 from orchestrator.search.evaluation import OBJECTIVE, Ground, Rules
 from orchestrator.search.plan import PlannedTrial, Stage
 from orchestrator.search.settings import DriverSettings
+from orchestrator.search.streamed import streamed
 from schemas.base import Reason
 from schemas.search import SearchRequest
 
@@ -103,8 +106,14 @@ def load(source: FeatureSource, request: SearchRequest) -> dict[str, Bars]:
     return bars
 
 
-def study_of(request: SearchRequest, bars: Mapping[str, Bars], trainer: Trainer, settings: DriverSettings) -> Study:
-    """Turn a request and its bars, by ticker, into rows and rules.
+def study_of(
+    request: SearchRequest,
+    bars: Mapping[str, Bars],
+    trainer: Trainer,
+    settings: DriverSettings,
+    streams: Mapping[str, Stream] = MappingProxyType({}),
+) -> Study:
+    """Turn a request and its bars, by ticker, into rows and rules; `streams` has the tickers whose features go by.
 
     Raises:
         Refused: the bars cannot be searched on as the request asks, or a feature knows the future; with the faults of
@@ -120,7 +129,12 @@ def study_of(request: SearchRequest, bars: Mapping[str, Bars], trainer: Trainer,
         faults += suspects(bars[ticker])
         try:
             start = holdout_start(bars[ticker], request.holdout, calendar)
-            grounds[ticker] = _ground(bars[ticker], start, terms, folds, calendar, request.costs.of(ticker))
+            dataset = _dataset(bars[ticker], start, terms, calendar)
+            split, cost = folds.split(dataset.label_end), request.costs.of(ticker)
+            if ticker in streams:
+                grounds[ticker] = _streamed(dataset, split, cost, streams[ticker], settings)
+            else:
+                grounds[ticker] = Ground(dataset, split, cost)
             if request.holdout:
                 holdouts[ticker] = Holdout(prepare(bars[ticker], terms, calendar), start)
         except Refused as refused:
@@ -145,10 +159,16 @@ def study_of(request: SearchRequest, bars: Mapping[str, Bars], trainer: Trainer,
     )
 
 
-def _ground(bars: Bars, start: int, terms: Terms, folds: FoldPlan, calendar: Calendar, cost: float) -> Ground:
+def _dataset(bars: Bars, start: int, terms: Terms, calendar: Calendar) -> Dataset:
     # Cut off before targets are made, so that none of them reaches into the hold-out.
-    dataset = prepare(bars if start == len(bars) else bars.head(start), terms, calendar)
-    return Ground(dataset, folds.split(dataset.label_end), cost)
+    return prepare(bars if start == len(bars) else bars.head(start), terms, calendar)
+
+
+def _streamed(
+    dataset: Dataset, folds: tuple[Fold, ...], cost: float, stream: Stream, settings: DriverSettings
+) -> Ground:
+    without, tests, way = streamed(dataset, folds, stream, settings.tune_dir / "streamed")
+    return Ground(without, tests, cost, way)
 
 
 def _told_of(ticker: str, reason: Reason) -> Reason:

@@ -13,6 +13,7 @@ from orchestrator.algorithms.base import trainer
 from orchestrator.search.evaluation import Bench, Ground, Rules, evaluate
 from orchestrator.search.guard import Guard, Limits
 from orchestrator.search.plan import Job
+from orchestrator.search.streamed import fetched
 
 NICENESS = 10
 """Of trial workers: signals are answered first."""
@@ -49,7 +50,7 @@ class LaneTrainable(tune.Trainable):
         self._bench = Bench(
             trainer(work.rules.algorithm),
             work.rules,
-            lambda ticker: ray.get(work.grounds[ticker]),
+            lambda ticker: fetched(work.grounds[ticker]),
             time.perf_counter,
             work.threads,
         )

@@ -22,6 +22,7 @@ from orchestrator.search.outcomes import Failed, Outcome, Scored, Started
 from orchestrator.search.plan import Job, Step, packed
 from orchestrator.search.settings import DriverSettings
 from orchestrator.search.slots import broker
+from orchestrator.search.streamed import reference
 from orchestrator.search.trainable import JOB, OUTCOMES, LaneTrainable, Work
 from schemas.base import Reason
 
@@ -209,7 +210,7 @@ class TuneSearch:
             conductor.supply()
             if campaign.finished:
                 return
-            references = {ticker: ray.put(ground) for ticker, ground in grounds.items()}
+            references = {ticker: reference(ground) for ticker, ground in grounds.items()}
             limits = Limits(self.settings.trial_seconds, self.settings.trial_memory_mb)
             work = Work(run, rules, references, max(1, int(cluster.cpus)), limits, slots)
             self._tune(run, ray.put(work), cluster, conductor)

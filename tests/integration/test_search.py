@@ -91,7 +91,8 @@ async def half_done(db: Database, directory: Path) -> None:
     work = study(directory, REQUESTS["resumed"])
     now = datetime.now(UTC)
     rows = [row_of(step.trial, work.data_hash) for step in steps_of(directory, work)]
-    history = trials.History(np.zeros(300), np.zeros(250))
+    rows_oof = sum(len(fold.test) for fold in work.grounds["AAA"].folds)
+    history = trials.History(np.zeros(rows_oof), np.zeros(250))
     async with db.transaction() as tx:
         await experiments.advance(tx, "resumed", State.RUNNING, None, now)
         await trials.plan(tx, "resumed", rows, now)

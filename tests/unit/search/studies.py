@@ -114,7 +114,7 @@ def predictions_of(directory: Path, work: Study) -> dict[str, Floats]:
     """Out-of-fold predictions of every trial of a grid."""
     desk = bench(work)
     return {
-        step.trial.trial: outcome.prediction
+        step.trial.trial: np.asarray(outcome.prediction)
         for step in steps_of(directory, work)
         for outcome in evaluate(Job(0, (step,)), desk)
         if isinstance(outcome, Scored)

@@ -77,7 +77,7 @@ def test_a_trial_on_several_tickers_has_their_means_and_the_mean_plus_the_worst(
     for ticker in ("AAA", "BBB"):
         ground = work.grounds[ticker]
         rows = sum(len(fold.test) for fold in ground.folds)
-        prediction = first.prediction[begin : begin + rows]
+        prediction = np.asarray(first.prediction)[begin : begin + rows]
         history = evaluate_history(ground.dataset, ground.folds, prediction, threshold=0.7, cost=ground.cost)
         sharpes.append(history.metrics["sharpe_ratio"] or 0.0)
         begin += rows

@@ -1,0 +1,337 @@
+"""How fast is a search, beside what a user would search with instead?
+
+    python -m benchmarks.search [--parts PART ...]
+
+Contenders of a part get the same rows, folds and configurations on the same machine, one after the other, each after
+a small search of its own that is not counted: it starts pools and imports libraries. What is ours goes through Ray Tune
+as the service's searches do, scores every configuration as a trading record besides, and starts its lanes anew each
+time. The last line is one JSON object; the exit status is 1 where a target is missed.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.searching import (
+    COLUMNS,
+    DEVIATION,
+    FOLDS,
+    ROWS,
+    TICKER,
+    TIMEFRAME,
+    Ran,
+    Searched,
+    apart,
+    environment,
+    ground,
+    searched,
+    service,
+    versions,
+)
+from orchestrator.algorithms.base import trainer
+from orchestrator.search.settings import DriverSettings
+from schemas.search import SearchRequest
+
+CORES = os.cpu_count() or 1
+SEED = 42
+ROUNDS = 3
+"""Every contender of `linear_grid` but the slowest runs so often, in turn with the others; its median counts."""
+LINEAR: peers.Grid = {
+    "alpha": tuple(float(f"{alpha:.4g}") for alpha in np.geomspace(0.0005, 0.02, 20)),
+    "l1_ratio": tuple(round(0.05 + 0.1 * number, 2) for number in range(10)),
+}
+FEW: peers.Grid = {"alpha": (0.001, 0.01), "l1_ratio": (0.5,)}
+"""Of warm-ups."""
+TUNE_DEFAULT = 6
+"""Configurations for Tune as it comes, which takes seconds for each."""
+TREES: Mapping[str, peers.Grid] = {
+    "lightgbm": {
+        "learning_rate": (0.01, 0.02, 0.05, 0.1, 0.2),
+        "num_leaves": (4, 8, 16, 31),
+        "min_child_samples": (20, 100),
+    },
+    "xgboost": {
+        "learning_rate": (0.01, 0.02, 0.05, 0.1, 0.2),
+        "max_depth": (2, 3, 4, 5),
+        "min_child_weight": (20.0, 100.0),
+    },
+}
+POPULATION, GENERATIONS = 8, 5
+LINEAR_TOLERANCE, TREES_TOLERANCE = 1e-3, 1e-4
+"""By how much the R^2 of a fold may differ between contenders: coordinate descent stops early, ours is exact."""
+PACKAGES = ("scikit-learn", "optuna", "ray", "lightgbm", "xgboost", "numpy")
+
+Figures = dict[str, Any]
+
+
+class Disagreement(Exception):
+    """Contenders came to other scores, or to another number of them, than they were to."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure, by its path through the JSON, and the least or the most that it may be."""
+
+    path: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met(self, table: Mapping[str, Any]) -> bool:
+        """Whether a table of figures meets it; one without the figure does not."""
+        value: Any = table
+        for name in self.path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None:
+            return False
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+
+TARGETS: Mapping[str, Sequence[Target]] = {
+    "linear_grid": (
+        Target("linear_grid.over_gridsearchcv", at_least=10.0),
+        Target("linear_grid.over_tune_tuned", at_least=10.0),
+    ),
+    "trees": (Target("trees.over_ideal", at_least=0.85), Target("trees.over_gridsearchcv", at_least=1.0)),
+    "pbt": (Target("pbt.share", at_least=0.8),),
+    "streamed": (Target("streamed.peak_gib", at_most=4.0),),
+}
+
+
+def linear_grid(settings: DriverSettings) -> Figures:
+    """200 elastic nets."""
+    over = ground()
+    rows = peers.Rows.of(over, DEVIATION)
+    model = peers.elastic_net({})
+    every = peers.configurations_of(LINEAR)
+    spread = every[:: len(every) // TUNE_DEFAULT][:TUNE_DEFAULT]
+    folder = settings.tune_dir / "peers"
+
+    def ours(grid: peers.Grid) -> Ran:
+        return _ours(settings, over, "elasticnet", strategy="grid", param_grid=grid).ran
+
+    def cross_validated(grid: peers.Grid) -> Ran:
+        return peers.gridsearchcv(model, grid, rows, jobs=CORES, prefix="elasticnet__")
+
+    few = peers.configurations_of(FEW)
+    contenders: dict[str, tuple[Callable[[], Ran], Callable[[], Ran], int, int]] = {
+        "ours": (partial(ours, FEW), partial(ours, LINEAR), len(every), ROUNDS),
+        "gridsearchcv": (partial(cross_validated, FEW), partial(cross_validated, LINEAR), len(every), ROUNDS),
+        "optuna": (
+            partial(peers.optuna_grid, FEW, rows),
+            partial(peers.optuna_grid, LINEAR, rows),
+            len(every),
+            ROUNDS,
+        ),
+        "tune_tuned": (
+            partial(peers.tune, few, rows, folder, tuned=True),
+            partial(peers.tune, every, rows, folder, tuned=True),
+            len(every),
+            ROUNDS,
+        ),
+        "tune_default": (
+            partial(peers.tune, few, rows, folder, tuned=False),
+            partial(peers.tune, spread, rows, folder, tuned=False),
+            TUNE_DEFAULT,
+            1,
+        ),
+    }
+    _say(f"linear_grid: {len(every)} elastic nets x {FOLDS} folds on {ROWS:,} x {COLUMNS}; medians of {ROUNDS} runs")
+    for name, (warm_up, *_) in contenders.items():
+        _say(f"  warming up {name} ...")
+        warm_up()
+    ran: dict[str, list[Ran]] = {name: [] for name in contenders}
+    for number in range(ROUNDS):
+        for name, (_, run, _, rounds) in contenders.items():
+            if number < rounds:
+                ran[name].append(run())
+                _say(f"  run {number + 1} of {name}: {ran[name][-1].rate:.1f} configurations/s")
+    for name, (_, _, count, _) in contenders.items():
+        for each in ran[name]:
+            agree(name, each, ran["ours"][0], count, LINEAR_TOLERANCE)
+    rates = {name: median(each.rate for each in runs) for name, runs in ran.items()}
+    _table(
+        (name, contenders[name][2], 1 if name == "optuna" else CORES, rate, rates["ours"] / rate)
+        for name, rate in rates.items()
+    )
+    return {
+        **rates,
+        "over_gridsearchcv": rates["ours"] / rates["gridsearchcv"],
+        "over_tune_tuned": rates["ours"] / rates["tune_tuned"],
+        "results": {name: contenders[name][2] for name in contenders},
+        "runs": {name: [each.rate for each in runs] for name, runs in ran.items()},
+        "apart": max(apart(runs[0].scores, ran["ours"][0].scores) for runs in ran.values()),
+    }
+
+
+def trees(settings: DriverSettings) -> Figures:
+    """40 LightGBM and 40 XGBoost configurations."""
+    over = ground()
+    figures: Figures = {}
+    seconds: dict[str, float] = {}
+    for library, grid in TREES.items():
+        every, few = peers.configurations_of(grid), {name: values[:1] for name, values in grid.items()}
+        kind, algorithm = peers.TREES[library], f"{library}_regressor"
+        rows = peers.Rows.of(over, kind.unit)
+        _say(
+            f"trees: {len(every)} configurations of {library} x {FOLDS} folds on {ROWS:,} x {COLUMNS}, 100 rounds each"
+        )
+        ours = partial(_ours, settings, over, algorithm, strategy="grid")
+        cross_validated = partial(peers.gridsearchcv, kind.model(SEED), rows=rows, jobs=CORES)
+        ours(param_grid=few)
+        mine = ours(param_grid=grid)
+        _say(f"  ours: {mine.ran.rate:.2f} configurations/s")
+        cross_validated(grid=few)
+        theirs = cross_validated(grid=grid)
+        _say(f"  gridsearchcv: {theirs.rate:.2f} configurations/s")
+        bare = peers.bare(library, every, rows, cores=CORES, seed=SEED)
+        _say(f"  ideal: {bare.ideal:.2f} configurations/s, {bare.rebinning:.2f} where each fit bins anew")
+        agree("gridsearchcv", theirs, mine.ran, len(every), TREES_TOLERANCE)
+        agree("ideal", Ran(bare.fitting, bare.scores), mine.ran, len(every), TREES_TOLERANCE)
+        rates = {
+            "ours": mine.ran.rate,
+            "gridsearchcv": theirs.rate,
+            "ideal": bare.ideal,
+            "ideal_rebinning": bare.rebinning,
+        }
+        for name, rate in rates.items():
+            seconds[name] = seconds.get(name, 0.0) + len(every) / rate
+        figures[library] = {
+            **rates,
+            "over_ideal": rates["ours"] / rates["ideal"],
+            "over_gridsearchcv": rates["ours"] / rates["gridsearchcv"],
+            "training_share": mine.training / mine.seconds,
+            "results": dict.fromkeys(("ours", "gridsearchcv", "ideal"), len(every)),
+        }
+    count = sum(len(peers.configurations_of(grid)) for grid in TREES.values())
+    together = {name: count / total for name, total in seconds.items()}
+    _table((name, count, CORES, rate, together["ours"] / rate) for name, rate in together.items())
+    return {
+        **together,
+        "over_ideal": together["ours"] / together["ideal"],
+        "over_gridsearchcv": together["ours"] / together["gridsearchcv"],
+        **figures,
+    }
+
+
+def pbt(settings: DriverSettings) -> Figures:
+    """A population of 8 for 5 generations of XGBoost."""
+    algorithm = "xgboost_regressor"
+    threads = max(1, int(min(trainer(algorithm).resources.cpus, CORES)))
+    _say(f"pbt: {POPULATION} members x {GENERATIONS} generations of XGBoost x {FOLDS} folds on {ROWS:,} x {COLUMNS}")
+    ours = partial(_ours, settings, ground(), algorithm, strategy="pbt")
+    ours(population_size=2, num_generations=2)
+    found = ours(population_size=POPULATION, num_generations=GENERATIONS)
+    if len(found.scored) != POPULATION * GENERATIONS:
+        raise Disagreement(f"{len(found.scored)} steps were scored, not {POPULATION * GENERATIONS}")
+    figures = pbt_figures(found, slots=CORES // threads)
+    _say(f"  {found.seconds:.1f} s, of which {figures['share']:.1%} inside fits and predictions")
+    _say(f"  {figures['rounds_trained']:,} rounds; each generation from scratch: {figures['rounds_from_scratch']:,}")
+    return figures
+
+
+def pbt_figures(found: Searched, slots: int) -> Figures:
+    """The figures of a population's search, on a machine that can evaluate so many jobs at once."""
+    trained, from_scratch = found.rounds
+    return {
+        "share": found.training / (found.working * slots),
+        "share_with_start": found.training / (found.seconds * slots),
+        "seconds": found.seconds,
+        "slots": slots,
+        "steps": len(found.scored),
+        "rounds_trained": trained,
+        "rounds_from_scratch": from_scratch,
+    }
+
+
+def streamed() -> Figures | None:
+    """The part that streams, where it is there."""
+    if importlib.util.find_spec("benchmarks.streamed") is None:
+        return None
+    found: Figures = importlib.import_module("benchmarks.streamed").run()
+    return found
+
+
+def agree(name: str, ran: Ran, ours: Ran, count: int, tolerance: float) -> None:
+    """Whether a contender has so many results, of configurations that are ours, too, and the same scores.
+
+    Raises:
+        Disagreement: it has not.
+    """
+    if len(ran.scores) != count or ran.scores.keys() - ours.scores.keys():
+        raise Disagreement(f"{name} came to {len(ran.scores)} results, not to the {count} that it was asked for")
+    difference = apart(ran.scores, ours.scores)
+    if not difference <= tolerance:
+        raise Disagreement(f"the out-of-fold R^2 of {name} is {difference:.2g} from ours; {tolerance:g} is allowed")
+
+
+def summary(table: Mapping[str, Any], asked: Sequence[str]) -> Figures:
+    """The JSON object: figures by part, versions and sizes, and what is missed."""
+    targets = [target for part in asked for target in TARGETS[part]]
+    return {
+        **table,
+        "machine": {"cores": CORES, "rows": ROWS, "columns": COLUMNS, "folds": FOLDS, "versions": versions(*PACKAGES)},
+        "missed": [target.path for target in targets if not target.met(table)],
+    }
+
+
+def main() -> int:
+    """Run the parts, print their tables as they come, and the figures as JSON."""
+    parser = argparse.ArgumentParser(description="How fast is a search?")
+    parser.add_argument("--parts", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="only these")
+    asked: list[str] = parser.parse_args().parts
+    # One thread in each process that is started from here on, but where a contender says otherwise.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    # Tune prints tables of its own otherwise, whatever its verbosity.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    _say(f"{CORES} cores; " + ", ".join(f"{name} {version}" for name, version in versions(*PACKAGES).items()))
+    table: dict[str, Any] = {}
+    tuned: dict[str, Callable[[DriverSettings], Figures]] = {"linear_grid": linear_grid, "trees": trees, "pbt": pbt}
+    with ExitStack() as stack:
+        if parts := [part for part in asked if part in tuned]:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="search-")))
+            settings = stack.enter_context(service(folder, _say))
+            table |= {part: tuned[part](settings) for part in parts}
+    if "streamed" in asked and (figures := streamed()) is not None:
+        table["streamed"] = figures
+    found = summary(table, [part for part in asked if part in table])
+    _say(f"missed: {', '.join(found['missed']) or 'none'}")
+    _say(json.dumps(found))
+    return 1 if found["missed"] else 0
+
+
+def _ours(settings: DriverSettings, over: Any, algorithm: str, **asked: Any) -> Searched:
+    from orchestrator.search.tuner import TuneSearch
+
+    request = SearchRequest(
+        request_id="benchmark", algorithm=algorithm, tickers=(TICKER,), timeframe=TIMEFRAME, seed=SEED, **asked
+    )
+    # What it sets is not to help the others.
+    with environment():
+        return searched(TuneSearch(settings), request, trainer(algorithm), over, settings)
+
+
+def _table(lines: Iterator[tuple[str, int, int, float, float]] | Any) -> None:
+    _say(f"  {'contender':<18}{'configurations':>15}{'threads':>9}{'a second':>11}{'ours is':>10}")
+    for name, count, threads, rate, ratio in lines:
+        _say(f"  {name:<18}{count:>15}{threads:>9}{rate:>11.2f}{ratio:>9.2f}x")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

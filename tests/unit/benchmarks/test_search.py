@@ -1,0 +1,57 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.search import TARGETS, Disagreement, Target, agree, pbt_figures, summary
+from benchmarks.searching import Ran
+from tests.unit.benchmarks.test_peers import ours
+
+GOOD: dict[str, Any] = {
+    "linear_grid": {"ours": 500.0, "over_gridsearchcv": 12.0, "over_tune_tuned": 10.0},
+    "trees": {"ideal": 5.0, "over_ideal": 0.9, "over_gridsearchcv": 1.0},
+    "pbt": {"share": 0.8},
+    "streamed": {"peak_gib": 4.0},
+}
+
+
+def ran(*configurations: str, score: float = 0.5) -> Ran:
+    return Ran(2.0, {name: np.array([score, 0.1]) for name in configurations})
+
+
+def test_figures_that_reach_their_targets_miss_none() -> None:
+    found = json.loads(json.dumps(summary(GOOD, list(TARGETS))))
+    assert found["missed"] == []
+    assert found["linear_grid"]["ours"] == 500.0
+    assert found["machine"]["versions"]["scikit-learn"]
+
+
+@pytest.mark.parametrize("target", [target for part in TARGETS.values() for target in part], ids=lambda each: each.path)
+def test_a_figure_beyond_its_target_is_missed(target: Target) -> None:
+    part, figure = target.path.split(".")
+    beyond = GOOD[part][figure] * (0.5 if target.at_least is not None else 2.0)
+    found = summary({**GOOD, part: {**GOOD[part], figure: beyond}}, list(TARGETS))
+    assert found["missed"] == [target.path]
+    assert summary({**GOOD, part: {}}, list(TARGETS))["missed"] != []
+
+
+def test_contenders_have_so_many_results_and_the_same_scores() -> None:
+    agree("peer", ran("a"), ran("a", "b"), 1, 0.01)
+    with pytest.raises(Disagreement, match="1 results"):
+        agree("peer", ran("a"), ran("a", "b"), 2, 0.01)
+    with pytest.raises(Disagreement, match="results"):
+        agree("peer", ran("c"), ran("a", "b"), 1, 0.01)
+    with pytest.raises(Disagreement, match="from ours"):
+        agree("peer", ran("a", score=0.52), ran("a", "b"), 1, 0.01)
+    with pytest.raises(Disagreement, match="nan"):
+        agree("peer", ran("a", score=float("nan")), ran("a", "b"), 1, 0.01)
+
+
+def test_a_population_goes_on_training_instead_of_beginning_anew() -> None:
+    found = ours("xgboost_regressor", strategy="pbt", population_size=4, num_generations=2)
+    figures = pbt_figures(found, slots=1)
+    assert figures["steps"] == 8
+    assert figures["rounds_trained"] == 4 * 100 * 5
+    assert figures["rounds_from_scratch"] == 4 * (50 + 100) * 5
+    assert 0 < figures["share_with_start"] <= figures["share"] <= 1
