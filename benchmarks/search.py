@@ -9,14 +9,14 @@ time. The last line is one JSON object; the exit status is 1 where a target is m
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks import streamed as streaming
 from benchmarks.searching import (
     COLUMNS,
     DEVIATION,
@@ -41,6 +42,7 @@ from benchmarks.searching import (
     service,
     versions,
 )
+from benchmarks.targets import TARGETS, Disagreement, Figures, agree, missed
 from orchestrator.algorithms.base import trainer
 from orchestrator.search.settings import DriverSettings
 from schemas.search import SearchRequest
@@ -73,41 +75,6 @@ POPULATION, GENERATIONS = 8, 5
 LINEAR_TOLERANCE, TREES_TOLERANCE = 1e-3, 1e-4
 """By how much the R^2 of a fold may differ between contenders: coordinate descent stops early, ours is exact."""
 PACKAGES = ("scikit-learn", "optuna", "ray", "lightgbm", "xgboost", "numpy")
-
-Figures = dict[str, Any]
-
-
-class Disagreement(Exception):
-    """Contenders came to other scores, or to another number of them, than they were to."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A figure, by its path through the JSON, and the least or the most that it may be."""
-
-    path: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def met(self, table: Mapping[str, Any]) -> bool:
-        """Whether a table of figures meets it; one without the figure does not."""
-        value: Any = table
-        for name in self.path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if value is None:
-            return False
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-
-TARGETS: Mapping[str, Sequence[Target]] = {
-    "linear_grid": (
-        Target("linear_grid.over_gridsearchcv", at_least=10.0),
-        Target("linear_grid.over_tune_tuned", at_least=10.0),
-    ),
-    "trees": (Target("trees.over_ideal", at_least=0.85), Target("trees.over_gridsearchcv", at_least=1.0)),
-    "pbt": (Target("pbt.share", at_least=0.8),),
-    "streamed": (Target("streamed.peak_gib", at_most=4.0),),
-}
 
 
 def linear_grid(settings: DriverSettings) -> Figures:
@@ -256,35 +223,10 @@ def pbt_figures(found: Searched, slots: int) -> Figures:
     }
 
 
-def streamed() -> Figures | None:
-    """The part that streams, where it is there."""
-    if importlib.util.find_spec("benchmarks.streamed") is None:
-        return None
-    found: Figures = importlib.import_module("benchmarks.streamed").run()
-    return found
-
-
-def agree(name: str, ran: Ran, ours: Ran, count: int, tolerance: float) -> None:
-    """Whether a contender has so many results, of configurations that are ours, too, and the same scores.
-
-    Raises:
-        Disagreement: it has not.
-    """
-    if len(ran.scores) != count or ran.scores.keys() - ours.scores.keys():
-        raise Disagreement(f"{name} came to {len(ran.scores)} results, not to the {count} that it was asked for")
-    difference = apart(ran.scores, ours.scores)
-    if not difference <= tolerance:
-        raise Disagreement(f"the out-of-fold R^2 of {name} is {difference:.2g} from ours; {tolerance:g} is allowed")
-
-
-def summary(table: Mapping[str, Any], asked: Sequence[str]) -> Figures:
-    """The JSON object: figures by part, versions and sizes, and what is missed."""
-    targets = [target for part in asked for target in TARGETS[part]]
-    return {
-        **table,
-        "machine": {"cores": CORES, "rows": ROWS, "columns": COLUMNS, "folds": FOLDS, "versions": versions(*PACKAGES)},
-        "missed": [target.path for target in targets if not target.met(table)],
-    }
+def streamed() -> Figures:
+    """Twenty million rows, in a process of its own: it has a Ray head of its own, and its memory is measured."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(streaming.run).result()
 
 
 def main() -> int:
@@ -304,12 +246,13 @@ def main() -> int:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="search-")))
             settings = stack.enter_context(service(folder, _say))
             table |= {part: tuned[part](settings) for part in parts}
-    if "streamed" in asked and (figures := streamed()) is not None:
-        table["streamed"] = figures
-    found = summary(table, [part for part in asked if part in table])
-    _say(f"missed: {', '.join(found['missed']) or 'none'}")
-    _say(json.dumps(found))
-    return 1 if found["missed"] else 0
+    if "streamed" in asked:
+        table["streamed"] = streamed()
+    left = missed(table)
+    machine = {"cores": CORES, "rows": ROWS, "columns": COLUMNS, "folds": FOLDS, "versions": versions(*PACKAGES)}
+    _say(f"missed: {', '.join(left) or 'none'}")
+    _say(json.dumps({**table, "machine": machine, "missed": left}))
+    return 1 if left else 0
 
 
 def _ours(settings: DriverSettings, over: Any, algorithm: str, **asked: Any) -> Searched:
@@ -323,7 +266,7 @@ def _ours(settings: DriverSettings, over: Any, algorithm: str, **asked: Any) -> 
         return searched(TuneSearch(settings), request, trainer(algorithm), over, settings)
 
 
-def _table(lines: Iterator[tuple[str, int, int, float, float]] | Any) -> None:
+def _table(lines: Iterable[tuple[str, int, int, float, float]]) -> None:
     _say(f"  {'contender':<18}{'configurations':>15}{'threads':>9}{'a second':>11}{'ours is':>10}")
     for name, count, threads, rate, ratio in lines:
         _say(f"  {name:<18}{count:>15}{threads:>9}{rate:>11.2f}{ratio:>9.2f}x")
