@@ -97,7 +97,9 @@ def test_predictions_and_predictors_are_those_of_the_walk_in_memory(
         for _ in range(2):
             predicted, predictors = walk.forward(GRID, budget=budget)
             assert [len(each) for each in predicted] == [expected.shape[1]] * len(GRID)
-            np.testing.assert_allclose(np.array([np.asarray(each) for each in predicted]), expected, rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(
+                np.array([np.asarray(each) for each in predicted]), expected, rtol=1e-6, atol=1e-9
+            )
         known = np.isfinite(data.target)
         whole = trainer.prepare(data.features[known], data.target[known], NAMES, seed=0, threads=1)
         for one, other in zip(walk.refit(GRID, budget=budget), whole.fit(GRID, budget=budget), strict=True):
@@ -105,4 +107,6 @@ def test_predictions_and_predictors_are_those_of_the_walk_in_memory(
         for found, own in zip(predictors, by_fold, strict=True):
             for mine, theirs in zip(found, own, strict=True):
                 assert mine.feature_names == NAMES
-                np.testing.assert_allclose(mine.predict(data.features), theirs.predict(data.features), rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(
+                    mine.predict(data.features), theirs.predict(data.features), rtol=1e-9, atol=1e-12
+                )
