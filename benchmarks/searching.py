@@ -26,7 +26,7 @@ from orchestrator.search.populations import populations_of
 from orchestrator.search.settings import DriverSettings
 from orchestrator.search.study import Study
 from schemas.search import SearchRequest
-from streams.child import Spawned
+from streams.alone import running
 from streams.ray_head import RayHead, client_environment
 from streams.run_folder import RunFolder
 from streams.settings import Settings
@@ -210,26 +210,17 @@ def service(folder: Path, say: Callable[[str], None], **variables: str) -> Itera
     `variables` are settings of the service.
 
     Raises:
-        RuntimeError: it does not start.
+        NotReady: it does not start.
     """
     run_folder = RunFolder(folder)
     settings = Settings.read({"DATA_DIR": str(folder), "RAY_DASHBOARD_PORT": "0", **variables})
-    head = RayHead(run_folder, settings, os.environ)
-    launch = head.prepare(say)
-    spawned = Spawned(launch, run_folder.log(head.name))
-    try:
-        deadline = time.monotonic() + head.patience
-        while (facts := head.ready(launch, spawned.pid)) is None:
-            if spawned.code() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Ray does not start: {run_folder.log(head.name).read_text()}")
-            time.sleep(0.05)
-        with _connected(str(facts["address"]), client_environment(run_folder), settings.ray_namespace):
-            yield DriverSettings(
-                database_url="", features_dir=folder, tune_dir=folder / "tune", namespace=settings.ray_namespace
-            )
-    finally:
-        spawned.stop(head.grace)
-        head.clear()
+    with (
+        running(RayHead(run_folder, settings, os.environ), run_folder, say) as (facts, _),
+        _connected(str(facts["address"]), client_environment(run_folder), settings.ray_namespace),
+    ):
+        yield DriverSettings(
+            database_url="", features_dir=folder, tune_dir=folder / "tune", namespace=settings.ray_namespace
+        )
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import pytest
 
 from streams import kafka
+from streams.alone import running
 from streams.broker.embedded import EmbeddedBroker
-from streams.child import Child, Facts, Spawned
 from streams.run_folder import RunFolder
 from streams.settings import Settings
 
@@ -46,24 +45,6 @@ def embedded_broker(data_dir: Path, port: int = 0) -> Iterator[dict[str, Any]]:
     """A broker of its own on a data folder: librdkafka's connection settings for it."""
     with running(EmbeddedBroker(RunFolder(data_dir), port, os.environ), RunFolder(data_dir)) as (facts, _):
         yield {"bootstrap.servers": facts["bootstrap"]}
-
-
-@contextmanager
-def running(child: Child, folder: RunFolder) -> Iterator[tuple[Facts, Spawned]]:
-    """A child, from its being ready to its end: its facts and its process."""
-    launch = child.prepare(lambda sentence: None)
-    spawned = Spawned(launch, folder.log(child.name))
-    try:
-        deadline = time.monotonic() + child.patience
-        while (facts := child.ready(launch, spawned.pid)) is None:
-            assert spawned.code() is None, folder.log(child.name).read_text()
-            assert time.monotonic() < deadline, f"{child.name} was not ready in time"
-            time.sleep(0.05)
-        folder.mark_ready(child.name, facts, pid=spawned.pid)
-        yield facts, spawned
-    finally:
-        spawned.stop(child.grace)
-        child.clear()
 
 
 def docker_answers() -> bool:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from streams.alone import running
 from streams.child import Facts
 from streams.ray_head import RayHead
 from streams.run_folder import RunFolder
 from streams.settings import Settings
-from tests.broker import running
 
 
 @pytest.fixture(scope="session")

@@ -8,18 +8,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streams.alone import running
 from streams.child import Facts, alive
 from streams.ray_head import RayHead, client_environment
 from streams.run_folder import RunFolder
 from streams.settings import Settings
-from tests.broker import running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
 STARTER = """
 import os, pathlib, sys
-from tests.broker import running
+from streams.alone import running
 from tests.integration.test_ray_head import head
 with running(*head(pathlib.Path(sys.argv[1]))) as (_, spawned):
     print(spawned.pid, flush=True)
