@@ -91,6 +91,8 @@ class RayHead:
             "port": gcs,
             # Ray starts this server wherever grpc is installed, on a fixed port unless told.
             "ray-client-server-port": client_server,
+            # Nobody has workers' output shown: one daemon less to start.
+            "include-log-monitor": "false",
             "object-manager-port": 0,
             "node-manager-port": 0,
             "min-worker-port": 0,

@@ -17,6 +17,7 @@ from orchestrator.algorithms.base import registered
 from orchestrator.core.admission import Defaults, Limits
 from orchestrator.core.calendar import calendar_named
 from orchestrator.features.sources import source_at
+from orchestrator.search import lanes
 from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
@@ -128,6 +129,7 @@ class Worker:
             configure_logging=False,
         )
         stack.callback(ray.shutdown)
+        await asyncio.to_thread(lanes.start, driver_settings(settings))
 
         relay = OutboxRelay(database, await self._publisher(stack, config), utc_now, self._fail)
         routes = Routes()

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -28,8 +28,13 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
 
 @contextmanager
 def connected(head: Facts, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """This process connected to a head; `environment` is for its workers."""
+    """This process connected to a head; `environment` is for its workers.
+
+    Lanes that searches have started end with it: the next process may have another environment.
+    """
     import ray
+
+    from orchestrator.search.slots import NAME
 
     ray.init(
         address=str(head["address"]),
@@ -41,4 +46,7 @@ def connected(head: Facts, environment: Mapping[str, str] | None = None) -> Iter
     try:
         yield
     finally:
+        for name in ("lanes-gpus-0", NAME):
+            with suppress(ValueError):
+                ray.kill(ray.get_actor(name))
         ray.shutdown()

@@ -30,7 +30,7 @@ class ExperimentDriver:
         if self._conducting:
             return
         self._conducting = True
-        # Ray Tune takes seconds to import, and whoever launches drivers has no use for it.
+        # They take seconds to import, and whoever launches drivers has no use for them.
         from orchestrator.search.course import Course
         from orchestrator.search.tuner import TuneSearch
 

@@ -1,4 +1,4 @@
-"""A worker's guard: tells the slot broker that it lives, and ends it when a trial breaks its limits."""
+"""A lane's guard: tells the slot broker that it lives, and ends it when a trial breaks its limits or is not wanted."""
 
 import os
 import threading
@@ -11,58 +11,71 @@ import ray
 
 from schemas.base import Reason
 
-BEAT_SECONDS = 5.0
+BEAT_SECONDS = 2.0
 LOOK_SECONDS = 0.1
 MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one trial. What a worker has before its first trial does not count, nor what it shares with others."""
+    """Of one trial. What its worker has before does not count, nor what it shares with others."""
 
     seconds: float
     memory_mib: int
 
 
-class Guard:
-    """Watches over one lane of a run from a thread of its own.
+@dataclass(frozen=True)
+class _Job:
+    limits: Limits
+    trials: int
+    began: float
+    """By the monotonic clock."""
+    memory: int
+    """That the process had then."""
 
-    A compiled fit cannot be interrupted: what breaks a limit is ended with its process, and the broker is told why.
+
+class Guard:
+    """Watches over one lane from a thread of its own.
+
+    A compiled fit cannot be interrupted: what breaks a limit, or what nobody waits for any more, is ended with its
+    process. The broker is told of limits first.
     """
 
-    def __init__(self, slots: Any, run: str, lane: str, limits: Limits) -> None:
-        self._slots, self._run, self._lane, self._limits = slots, run, lane, limits
+    def __init__(self, slots: Any, lane: str) -> None:
+        self._slots, self._lane = slots, lane
         self._process = psutil.Process()
-        self._own = self._memory()
-        self._began: float | None = None
-        self._trials = 1
+        self._job: _Job | None = None
         threading.Thread(target=self._watch, name="guard", daemon=True).start()
 
-    def begin(self, trials: int) -> None:
+    def begin(self, trials: int, limits: Limits) -> None:
         """A job of so many trials begins; together they have the time of all of them."""
-        self._trials, self._began = trials, time.monotonic()
+        self._job = _Job(limits, trials, time.monotonic(), self._memory())
 
     def end(self) -> None:
         """It is over."""
-        self._began = None
+        self._job = None
 
     def _watch(self) -> None:
-        told = 0.0
+        told, beat, beaten = 0.0, None, None
         while True:
             time.sleep(LOOK_SECONDS)
-            began, now = self._began, time.monotonic()
-            if began is None:
+            job, now = self._job, time.monotonic()
+            if job is None:
                 continue
-            if now - told >= BEAT_SECONDS:
-                told = now
-                self._slots.beat.remote(self._run, self._lane)
-            if (reason := self._broken(now - began)) is not None:
-                ray.get(self._slots.blame.remote(self._run, self._lane, reason), timeout=BEAT_SECONDS)
+            if (reason := self._broken(job, now)) is not None:
+                ray.get(self._slots.blame.remote(self._lane, reason), timeout=BEAT_SECONDS)
                 os._exit(1)
+            if beat is not None and ray.wait([beat], timeout=0)[0]:
+                # The answer to a job that has ended meanwhile says nothing of the next.
+                if not ray.get(beat) and beaten is job:
+                    os._exit(1)
+                beat = None
+            if beat is None and now - max(told, job.began) >= BEAT_SECONDS:
+                told, beat, beaten = now, self._slots.beat.remote(self._lane), job
 
-    def _broken(self, seconds: float) -> Reason | None:
-        limits, used = self._limits, (self._memory() - self._own) / MIB
-        if seconds > limits.seconds * self._trials:
+    def _broken(self, job: _Job, now: float) -> Reason | None:
+        limits, used = job.limits, (self._memory() - job.memory) / MIB
+        if now - job.began > limits.seconds * job.trials:
             message = f"training took longer than {limits.seconds:g} s; lower its budget, or raise TRIAL_SECONDS"
             return Reason(code="out_of_time", message=message)
         if used > limits.memory_mib:

@@ -1,4 +1,4 @@
-"""Taking turns: which experiment's worker may evaluate next. Pure: the time is an argument."""
+"""Taking turns: which experiment's job is evaluated next, and by whom. Pure: the time is an argument."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,17 +8,16 @@ from typing import Generic, TypeVar
 Work = TypeVar("Work")
 
 PATIENCE = 30.0
-"""Seconds without a sign of life after which a worker's slot is given to somebody else."""
+"""Seconds without a sign of life after which a lane's slot is given to another."""
 
 
 @dataclass
 class _Run(Generic[Work]):
+    pool: str
     cpus: float
     jobs: deque[Work] = field(default_factory=deque)
-    waiting: deque[str] = field(default_factory=deque)
-    """Lanes without a job, longest first."""
     held: dict[str, Work] = field(default_factory=dict)
-    """The job of each lane that has one."""
+    """By lane the job that it evaluates."""
     alive: dict[str, float] = field(default_factory=dict)
     """When a lane that has a job was last heard of; one that has been quiet for too long is left out."""
     served: int = 0
@@ -27,7 +26,7 @@ class _Run(Generic[Work]):
 
 @dataclass(frozen=True)
 class Grant(Generic[Work]):
-    """A lane of a run may evaluate a job now."""
+    """A lane may evaluate a job of a run now."""
 
     run: str
     lane: str
@@ -35,9 +34,10 @@ class Grant(Generic[Work]):
 
 
 class Turns(Generic[Work]):
-    """Hands out evaluation slots: who holds the fewest cores is next, among equals who has waited longest.
+    """Hands out evaluation slots: the run that holds the fewest cores is next, of equals the one that waited longest.
 
-    A run is one experiment's search, a lane one of its workers. A lane that asks again gives back what it had.
+    A run is one experiment's search. A lane is a worker of a pool, and evaluates jobs of any run that asks for this
+    pool. A lane that asks again gives back what it had.
 
     Args:
         slots: jobs evaluated at once, at most.
@@ -48,43 +48,51 @@ class Turns(Generic[Work]):
         self.slots = slots
         self.cpus = cpus
         self._runs: dict[str, _Run[Work]] = {}
+        self._waiting: dict[str, deque[str]] = {}
+        """By pool the lanes without a job, longest first."""
         self._grants = 0
 
-    def open(self, run: str, cpus: float) -> None:
-        """A run begins, of jobs that take so many cores each."""
-        self._runs[run] = _Run(cpus)
+    @property
+    def runs(self) -> frozenset[str]:
+        """Those that are open."""
+        return frozenset(self._runs)
 
-    def close(self, run: str) -> tuple[str, ...]:
-        """A run is over; its lanes that were waiting."""
-        closed = self._runs.pop(run, None)
-        return () if closed is None else tuple(closed.waiting)
+    def open(self, run: str, cpus: float, pool: str) -> None:
+        """A run begins, of jobs that take so many cores each, in lanes of a pool."""
+        self._runs[run] = _Run(pool, cpus)
+
+    def close(self, run: str) -> None:
+        """A run is over, if it was open; what lanes still have of it is nobody's."""
+        self._runs.pop(run, None)
 
     def offer(self, run: str, jobs: Iterable[Work], *, first: bool = False) -> None:
         """Jobs of a run, behind those that it has, or before them."""
         queue = self._runs[run].jobs
         queue.extendleft(reversed(list(jobs))) if first else queue.extend(jobs)
 
-    def wait(self, run: str, lane: str) -> bool:
-        """A lane is free. False: its run is over."""
-        if run not in self._runs:
-            return False
-        self.lost(run, lane)
-        self._runs[run].waiting.append(lane)
-        return True
+    def wait(self, lane: str, pool: str) -> None:
+        """A lane is free."""
+        self.lost(lane)
+        self._waiting.setdefault(pool, deque()).append(lane)
 
-    def lost(self, run: str, lane: str) -> Work | None:
-        """A lane is gone, or has asked again; the job that it had."""
-        if (found := self._runs.get(run)) is None:
-            return None
-        if lane in found.waiting:
-            found.waiting.remove(lane)
-        found.alive.pop(lane, None)
-        return found.held.pop(lane, None)
+    def lost(self, lane: str) -> tuple[str, Work] | None:
+        """A lane is gone, or has ended its job: that job, and its run; None: it had none of a run that is open."""
+        for waiting in self._waiting.values():
+            if lane in waiting:
+                waiting.remove(lane)
+        for name, run in self._runs.items():
+            if lane in run.held:
+                run.alive.pop(lane, None)
+                return name, run.held.pop(lane)
+        return None
 
-    def beat(self, run: str, lane: str, now: float) -> None:
-        """A lane that has a job lives."""
-        if (found := self._runs.get(run)) is not None and lane in found.held:
-            found.alive[lane] = now
+    def beat(self, lane: str, now: float) -> bool:
+        """A lane that has a job lives. False: nobody waits for that job any more."""
+        for run in self._runs.values():
+            if lane in run.held:
+                run.alive[lane] = now
+                return True
+        return False
 
     def grants(self, now: float) -> list[Grant[Work]]:
         """Everybody who may begin now."""
@@ -92,14 +100,14 @@ class Turns(Generic[Work]):
         granted: list[Grant[Work]] = []
         while (name := self._next()) is not None:
             run = self._runs[name]
-            lane, job = run.waiting.popleft(), run.jobs.popleft()
+            lane, job = self._waiting[run.pool].popleft(), run.jobs.popleft()
             self._grants += 1
             run.served, run.held[lane], run.alive[lane] = self._grants, job, now
             granted.append(Grant(name, lane, job))
         return granted
 
     def _next(self) -> str | None:
-        ready = [name for name, run in self._runs.items() if run.jobs and run.waiting]
+        ready = [name for name, run in self._runs.items() if run.jobs and self._waiting.get(run.pool)]
         if not ready:
             return None
         chosen = min(ready, key=lambda name: (self._cores(self._runs[name]), self._runs[name].served))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from orchestrator.algorithms.base import Resources
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
+from orchestrator.search.lanes import count, pool_of
 from orchestrator.search.tuner import cluster_for
 from tests.unit.search.studies import driver_settings
 
@@ -18,9 +19,6 @@ class Hungry(ElasticNetTrainer):
     resources = Resources(cpus=4.0, gpus=1.0)
 
 
-MANY = 1_000
-
-
 def settings(**fields: Any) -> Any:
     return driver_settings(Path("unused"), **fields)
 
@@ -29,7 +27,7 @@ def settings(**fields: Any) -> Any:
 def test_trials_fit_the_largest_node_and_lanes_the_cluster(
     nodes: list[dict[str, float]], cpus: float | None, most: int
 ) -> None:
-    found = cluster_for(settings(cpus_per_trial=cpus, max_concurrent_trials=most), Hungry(), nodes, jobs=MANY)
+    found = cluster_for(settings(cpus_per_trial=cpus, max_concurrent_trials=most), Hungry(), nodes)
     assert 1 <= found.lanes <= most
     assert found.cpus <= max((node["CPU"] for node in nodes), default=1.0)
     assert found.gpus <= max((node["GPU"] for node in nodes), default=0.0)
@@ -38,16 +36,26 @@ def test_trials_fit_the_largest_node_and_lanes_the_cluster(
 
 def test_a_setting_goes_before_what_the_family_asks_for() -> None:
     nodes = [{"CPU": 16.0, "GPU": 2.0}]
-    assert cluster_for(settings(), Hungry(), nodes, jobs=MANY).cpus == 4.0
-    assert cluster_for(settings(), Hungry(), nodes, jobs=MANY).gpus == 1.0
-    told = cluster_for(settings(cpus_per_trial=2.0, gpus_per_trial=0.0), Hungry(), nodes, jobs=MANY)
+    assert cluster_for(settings(), Hungry(), nodes).cpus == 4.0
+    assert cluster_for(settings(), Hungry(), nodes).gpus == 1.0
+    told = cluster_for(settings(cpus_per_trial=2.0, gpus_per_trial=0.0), Hungry(), nodes)
     assert (told.cpus, told.gpus, told.lanes) == (2.0, 0.0, 8)
 
 
 def test_without_gpus_a_family_that_asks_for_one_trains_without() -> None:
-    found = cluster_for(settings(), Hungry(), [{"CPU": 2.0}], jobs=MANY)
+    found = cluster_for(settings(), Hungry(), [{"CPU": 2.0}])
     assert (found.cpus, found.gpus, found.lanes) == (2.0, 0.0, 1)
 
 
-def test_what_fits_one_job_is_done_by_one_lane() -> None:
-    assert cluster_for(settings(cpus_per_trial=1.0), Hungry(), [{"CPU": 16.0}], jobs=1).lanes == 1
+@given(NODES, st.floats(0.25, 4), st.integers(1, 100))
+def test_a_pool_has_no_more_lanes_than_can_evaluate_at_once(
+    nodes: list[dict[str, float]], gpus: float, most: int
+) -> None:
+    told = settings(max_concurrent_trials=most)
+    assert 1 <= count(told, nodes, 0.0) <= max(1, min(most, int(sum(node["CPU"] for node in nodes))))
+    # A lane holds its GPUs of one node.
+    assert 1 <= count(told, nodes, gpus) <= max(1, sum(int(node["GPU"] // gpus) for node in nodes))
+
+
+def test_lanes_of_other_needs_are_of_another_pool() -> None:
+    assert len({pool_of(gpus) for gpus in (0.0, 0.5, 1.0)}) == 3
