@@ -1,11 +1,12 @@
 """Training that goes on from where a model stands: rounds of trees, epochs of networks."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.algorithms.base import Budget, CannotTrain, Configuration, Predictor
 from orchestrator.algorithms.hyperparameters import Limit, Limits, completed
-from orchestrator.algorithms.training import side_by_side
+from orchestrator.algorithms.training import cannot_train, side_by_side
 from schemas.base import Reason
 
 ROUNDS = Budget("rounds", full=100, accumulates=True)
@@ -72,31 +73,38 @@ class AccumulatingTraining(Generic[_Model]):
                 (`foreign_start`), or one cannot be trained.
             ValueError: there are more or fewer starts than configurations.
         """
-        wanted = completed(self._family, self._limits, configurations)
-        begun = self._own(starts, len(wanted))
-
+        fits = self.fits(configurations, budget=budget, starts=starts)
         faults: dict[int, tuple[Reason, ...]] = {}
 
         def train(number: int, threads: int) -> _Model | None:
-            parameters, start = dict(wanted[number]), begun[number]
-            asked = int(parameters.pop("n_estimators", self._full))
-            more = (asked if budget is None else budget) - (0 if start is None else start.spent)
-            if start is not None and more <= 0:
-                return start
             try:
-                return self._advance(parameters, more, start, threads)
+                return fits[number](threads)
             except CannotTrain as refused:
                 faults[number] = refused.reasons
                 return None
 
-        trained = side_by_side(train, len(wanted), self._threads)
+        trained = side_by_side(train, len(fits), self._threads)
         if faults:
-            raise CannotTrain(
-                reason.model_copy(update={"where": f"configurations[{number}]"})
-                for number in sorted(faults)
-                for reason in faults[number]
-            )
+            raise cannot_train(faults)
         return tuple(model for model in trained if model is not None)
+
+    def fits(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        budget: int | None = None,
+        starts: Sequence[Predictor | None] | None = None,
+    ) -> list[Callable[[int], _Model]]:
+        """By configuration what trains it, as `Apart.fits`."""
+        wanted = completed(self._family, self._limits, configurations)
+        begun = self._own(starts, len(wanted))
+
+        def train(parameters: dict[str, float], start: _Model | None, threads: int) -> _Model:
+            asked = int(parameters.pop("n_estimators", self._full))
+            more = (asked if budget is None else budget) - (0 if start is None else start.spent)
+            return start if start is not None and more <= 0 else self._advance(parameters, more, start, threads)
+
+        return [partial(train, dict(each), start) for each, start in zip(wanted, begun, strict=True)]
 
     def _own(self, starts: Sequence[Predictor | None] | None, count: int) -> list[_Model | None]:
         given = [None] * count if starts is None else starts

@@ -112,6 +112,25 @@ class Training(Protocol):
         ...
 
 
+@runtime_checkable
+class Apart(Protocol):
+    """A `Training` whose configurations gain nothing from being fitted in one call: where one ends, another begins."""
+
+    def fits(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        budget: int | None = None,
+        starts: Sequence[Predictor | None] | None = None,
+    ) -> Sequence[Callable[[int], Predictor]]:
+        """By configuration what trains it in so many threads, as `Training.fit` would.
+
+        Raises:
+            CannotTrain: as `fit`. What a fit itself raises has no `configurations[i]` in `where`.
+        """
+        ...
+
+
 class Trainer(Protocol):
     """A model family."""
 

@@ -1,6 +1,6 @@
 """What families share: preparing rows, training side by side, answering for rows that are not finite."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -78,6 +78,15 @@ def side_by_side(work: Callable[[int, int], _Result], count: int, threads: int) 
         return [work(number, share) for number in range(count)]
     with ThreadPoolExecutor(min(count, threads)) as pool:
         return list(pool.map(lambda number: work(number, share), range(count)))
+
+
+def cannot_train(faults: Mapping[int, Sequence[Reason]]) -> CannotTrain:
+    """Why configurations, by their numbers, cannot be trained."""
+    return CannotTrain(
+        reason.model_copy(update={"where": f"configurations[{number}]"})
+        for number in sorted(faults)
+        for reason in faults[number]
+    )
 
 
 def _cast(features: Floats, precision: type) -> Rows:

@@ -1,15 +1,17 @@
 """Walking forward over folds: trained on each one's past, predicting what follows."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.algorithms.base import Configuration, Predictor, Trainer, Training
-from orchestrator.algorithms.training import side_by_side
+from orchestrator.algorithms.base import Apart, CannotTrain, Configuration, Predictor, Trainer, Training
+from orchestrator.algorithms.training import cannot_train, side_by_side
 from orchestrator.core.arrays import Floats, Integers
 from orchestrator.core.splits import Fold
+from schemas.base import Reason
 
 
 class Walk:
@@ -70,17 +72,54 @@ class Walk:
         begun = [None] * len(configurations) if starts is None else starts
         if len(begun) != len(configurations):
             raise ValueError(f"{len(configurations)} configurations have {len(begun)} starts")
-        predicted = np.empty((len(configurations), sum(len(fold.test) for fold in self._folds)))
+        starting = [[by_fold[number] if by_fold else None for by_fold in begun] for number in range(len(self._folds))]
+        if self._threads > 1 and all(isinstance(self._training(number), Apart) for number in range(len(self._folds))):
+            return self._apart(configurations, budget, starting)
+        predicted, parts = self._nothing(len(configurations))
         trained: list[tuple[Predictor, ...]] = []
-        begin = 0
         for number, fold in enumerate(self._folds):
-            starting = [None if by_fold is None else by_fold[number] for by_fold in begun]
-            predictors = self._training(number).fit(configurations, budget=budget, starts=starting)
-            end = begin + len(fold.test)
-            self._predict(predictors, _rows(self._features, fold.test), predicted[:, begin:end])
+            predictors = self._training(number).fit(configurations, budget=budget, starts=starting[number])
+            self._predict(predictors, _rows(self._features, fold.test), predicted[:, parts[number]])
             trained.append(predictors)
-            begin = end
         return predicted, tuple(tuple(by_fold[row] for by_fold in trained) for row in range(len(configurations)))
+
+    def _apart(
+        self,
+        configurations: Sequence[Configuration],
+        budget: int | None,
+        starting: Sequence[Sequence[Predictor | None]],
+    ) -> tuple[Floats, tuple[tuple[Predictor, ...], ...]]:
+        """Every configuration of every fold by itself, so that no thread waits for the others at the end of a fold."""
+        count, last = len(configurations), len(self._folds) - 1
+        predicted, parts = self._nothing(count)
+        fits = [
+            cast(Apart, self._training(number)).fits(configurations, budget=budget, starts=starting[number])
+            for number in range(len(self._folds))
+        ]
+        faults: dict[int, dict[int, tuple[Reason, ...]]] = {}
+
+        def train(task: int, threads: int) -> Predictor | None:
+            # The newest fold first: its training set is the largest, and small ones fill the end.
+            number, row = last - task // count, task % count
+            try:
+                predictor = fits[number][row](threads)
+            except CannotTrain as refused:
+                faults.setdefault(number, {})[row] = refused.reasons
+                return None
+            features = _rows(self._features, self._folds[number].test)
+            predicted[row, parts[number]] = self._trainer.predictions([predictor], features)[0]
+            return predictor
+
+        trained = side_by_side(train, count * len(self._folds), self._threads)
+        if faults:
+            raise cannot_train(faults[min(faults)])
+        found = [predictor for predictor in trained if predictor is not None]
+        return predicted, tuple(tuple(found[row::count][::-1]) for row in range(count))
+
+    def _nothing(self, count: int) -> tuple[Floats, list[slice]]:
+        """Room for predictions, and by fold its part of it."""
+        edges = np.cumsum([0, *(len(fold.test) for fold in self._folds)]).tolist()
+        return np.empty((count, edges[-1])), [slice(*edge) for edge in pairwise(edges)]
 
     def _training(self, number: int) -> Training:
         if number not in self._trainings:
