@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := --numprocesses 2
 
-.PHONY: help setup demo up test test-fast test-matrix bench-search bench-gate check lock schemas clean
+.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -42,6 +42,9 @@ test-matrix: setup ## every strategy with every algorithm on the running service
 
 bench-search: setup ## searches beside what one would use instead: a table, and one JSON object
 	$(BIN)/python -m benchmarks.search
+
+bench-fairness: setup ## do searches that run at once share the machine
+	$(BIN)/python -m benchmarks.fairness
 
 bench-gate: setup ## does the gate keep luck out and let skill in
 	$(BIN)/python -m benchmarks.gate

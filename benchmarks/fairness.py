@@ -108,7 +108,7 @@ def main() -> int:
             cpus_per_trial=1.0,
         )
         artifacts = Path(folder) / "artifacts"
-        # The first search of a service starts the broker of slots, too: it is not counted.
+        # The first search of a service starts the broker and the lanes, too: it is not counted.
         asyncio.run(first_results(settings, artifacts, [asked("warm", 1)]))
         (alone,) = asyncio.run(first_results(settings, artifacts, [asked("alone", 2)]))
         together = asyncio.run(
