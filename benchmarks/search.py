@@ -3,9 +3,9 @@
     python -m benchmarks.search [--parts PART ...]
 
 Contenders of a part get the same rows, folds and configurations on the same machine, one after the other, each after
-a small search of its own that is not counted: it starts pools and imports libraries. What is ours goes through the lanes
-that Ray Tune keeps running, as the service's searches do, and scores every configuration as a trading record besides.
-The last line is one JSON object; the exit status is 1 where a target is missed.
+a small search of its own that is not counted: it starts pools and imports libraries. What is ours goes through the
+lanes that Ray Tune keeps running, as the service's searches do, and scores every configuration as a trading record
+besides. The last line is one JSON object; the exit status is 1 where a target is missed.
 """
 
 import argparse
