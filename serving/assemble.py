@@ -76,7 +76,7 @@ class EnsembleAssembler:
             raise UnusableCandidates(faults)
         soft = draft.voting == "soft"
         threshold, exit_threshold = (draft.threshold, draft.exit_threshold) if soft else (0.0, 0.0)
-        records: dict[str, MemberRecord] = {}
+        records: dict[tuple[str, str], MemberRecord] = {}
         tickers: dict[str, TickerRules] = {}
         scores: dict[str, tuple[Times, Floats]] = {}
         for ticker in dict.fromkeys(candidate.ticker for candidate in draft.candidates):
@@ -100,7 +100,7 @@ class EnsembleAssembler:
             tickers[ticker] = self._ticker(draft, ticker, calibration)
             for voter, member in zip(voters, calibration.members, strict=True):
                 reference = self._artifacts.put_array(member.reference)
-                records[voter.trial] = MemberRecord(reference=reference, reliability=_knots(member.reliability))
+                records[voter.trial, ticker] = MemberRecord(reference=reference, reliability=_knots(member.reliability))
         manifest = EnsembleManifest(
             ensemble=draft.ensemble,
             experiment=draft.experiment,
@@ -117,7 +117,10 @@ class EnsembleAssembler:
             threshold=threshold,
             exit_threshold=exit_threshold,
             min_edge_bps=draft.min_edge_bps,
-            members=tuple(self._member(candidate, records[candidate.trial]) for candidate in draft.candidates),
+            members=tuple(
+                self._member(name, candidate, records[candidate.trial, candidate.ticker])
+                for name, candidate in zip(_names(draft.candidates), draft.candidates, strict=True)
+            ),
             tickers=tickers,
         )
         digest = self._artifacts.put(manifest.content())
@@ -133,9 +136,9 @@ class EnsembleAssembler:
             calibration_id=calibration.calibration_id,
         )
 
-    def _member(self, candidate: Candidate, record: MemberRecord) -> Member:
+    def _member(self, name: str, candidate: Candidate, record: MemberRecord) -> Member:
         return Member(
-            member=candidate.trial,
+            member=name,
             trial=candidate.trial,
             fingerprint=candidate.fingerprint,
             metric=candidate.metric,
@@ -148,12 +151,24 @@ class EnsembleAssembler:
         )
 
 
+def _names(candidates: Sequence[Candidate]) -> list[str]:
+    """What members are called: as their trials; those of one trial on several tickers are numbered."""
+    places: dict[str, list[str]] = {}
+    for candidate in candidates:
+        places.setdefault(candidate.trial, []).append(candidate.ticker)
+    return [
+        each.trial if len(tickers := places[each.trial]) == 1 else f"{each.trial}-{tickers.index(each.ticker) + 1}"
+        for each in candidates
+    ]
+
+
 def _faults(draft: EnsembleDraft) -> Iterator[Reason]:
     if not draft.candidates:
         yield Reason(code="no_candidates", where=draft.ensemble, message="No survivor is left to vote.")
-    for trial, count in Counter(candidate.trial for candidate in draft.candidates).items():
+    for (trial, ticker), count in Counter((each.trial, each.ticker) for each in draft.candidates).items():
         if count > 1:
-            yield Reason(code="repeated_candidate", where=trial, message=f"It stands {count} times; name it once.")
+            message = f"It stands {count} times on {ticker}; name it once."
+            yield Reason(code="repeated_candidate", where=trial, message=message)
     for ticker in dict.fromkeys(candidate.ticker for candidate in draft.candidates):
         for name, known in (("cost", draft.cost), ("data_hash", draft.data_hash)):
             if ticker not in known:

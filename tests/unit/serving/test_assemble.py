@@ -59,6 +59,18 @@ def test_each_ticker_is_calibrated_by_itself(artifacts: Artifacts) -> None:
     assert np.array_equal(together.scores["AAPL"][1], alone.scores["AAPL"][1], equal_nan=True)
 
 
+def test_a_trial_on_several_tickers_is_a_member_on_each_with_its_own_model_and_record(artifacts: Artifacts) -> None:
+    one, other, third = candidate("t1"), candidate("t1", "MSFT"), candidate("t2")
+    manifest = EnsembleAssembler(artifacts).assemble(draft(one, third, other)).manifest
+    assert [(member["member"], member["trial"], list(member["records"])) for member in manifest["members"]] == [
+        ("t1-1", "t1", ["AAPL"]),
+        ("t2", "t2", ["AAPL"]),
+        ("t1-2", "t1", ["MSFT"]),
+    ]
+    alone = EnsembleAssembler(artifacts).assemble(draft(other)).manifest["members"][0]
+    assert {**manifest["members"][2], "member": "t1"} == alone
+
+
 def test_every_fault_of_a_draft_is_named(artifacts: Artifacts) -> None:
     one = candidate("t1")
     faulty = replace(draft(one, replace(one, probe=np.full((1, 3), np.nan))), cost={}, data_hash={})
