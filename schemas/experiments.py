@@ -116,6 +116,8 @@ class ExperimentProgress(_ExperimentEvent):
     trials: Count
     best: Number | None
     """Best value of the metric so far."""
+    cached: Count = 0
+    """Steps of training that were known by their fingerprints, so that no worker took them up."""
 
 
 class ExperimentCompleted(_ExperimentEvent):
@@ -128,6 +130,8 @@ class ExperimentCompleted(_ExperimentEvent):
     deflated_sharpe: Number | None
     """Of the best trial, over every configuration of the lineage."""
     seconds: Annotated[Number, Field(ge=0)]
+    cached: Count = 0
+    """Steps of training that were known by their fingerprints, so that no worker took them up."""
 
 
 class ExperimentFailed(_ExperimentEvent):

@@ -45,6 +45,8 @@ class TrialReported(_TrialEvent):
     budget: Count | None = None
     """Until which it has been trained in all: rounds, epochs, or percent of the training rows, as the family has it."""
     metrics: dict[str, Number | None]
+    recorded_by: Name | None = None
+    """The experiment that trained it so far, where the result was known."""
 
 
 class TrialCompleted(_TrialEvent):
@@ -76,14 +78,18 @@ class TrialFailed(_TrialEvent):
 
 
 class TrialCached(_TrialEvent):
-    """The configuration was known; its recorded result stands."""
+    """What the trial was trained by was known; the recorded result is its final score."""
 
     TYPE: ClassVar[str] = "trial.cached"
     event: Literal["cached"] = "cached"
     metrics: dict[str, Number | None]
     eligible: bool
+    """False: never selected; `reasons` say why."""
+    reasons: tuple[Reason, ...] = ()
     recorded_by: Name
-    """The experiment that trained it."""
+    """The experiment that trained it; the trial's own where it had trained the same before."""
+    recorded_trial: Name | None = None
+    """The trial of that experiment."""
 
 
 TrialEvent = Annotated[

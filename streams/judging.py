@@ -28,13 +28,11 @@ class Judge:
         tickers: those with bars of a timeframe, at the moment of asking.
         algorithms: what is installed, by name.
         limits: of the service, and what holds where a request is silent.
-        digits: significant digits to which two floats are the same.
     """
 
     tickers: Callable[[str], Collection[str]]
     algorithms: Mapping[str, Trainer]
     limits: Limits
-    digits: int
 
     def __call__(self, request: SearchRequest, now: datetime) -> Admissible:
         """What the request amounts to.
@@ -59,7 +57,7 @@ class Judge:
                 request,
                 algorithm_version=algorithm.version,
                 defaults=self._defaults(request),
-                digits=self.digits,
+                digits=self.limits.digits,
             ),
         )
 

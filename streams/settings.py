@@ -136,8 +136,12 @@ class Settings(BaseModel):
     """What a search optimises where its request names no metric."""
     tune_mode: Literal["max", "min"] = "max"
     """Whether more of it is better."""
+    tune_skip_duplicate: bool = True
+    """Whether a configuration whose result is known is answered with it; false: everything is trained."""
+    tune_use_fingerprint_db: bool = True
+    """Whether results are known of all experiments, by their fingerprints; false: of the same search only."""
     tune_float_precision: Annotated[int, Field(ge=1, le=17)] = 5
-    """Significant digits to which two configurations are the same."""
+    """Significant digits to which two configurations are the same; all digits where TUNE_SKIP_DUPLICATE is false."""
     tune_pbt_population_size: Annotated[int, Field(ge=2, le=10_000)] = 20
     """Members of a population where a PBT request does not say."""
     tune_asha_grace_period: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -211,7 +215,7 @@ class Settings(BaseModel):
     def describe(cls) -> tuple[Described, ...]:
         """Every variable with its default and meaning, in the order of the settings."""
         return tuple(
-            Described(name.upper(), "" if field.default is None else str(field.default), field.description or "")
+            Described(name.upper(), _written(field.default), field.description or "")
             for name, field in cls.model_fields.items()
         )
 
@@ -236,6 +240,13 @@ class Settings(BaseModel):
         if self.database_url is None:
             return f"sqlite+aiosqlite:///{self.data_dir / 'orchestrator.db'}"
         return self.database_url.get_secret_value()
+
+
+def _written(default: object) -> str:
+    """A default as the environment would hold it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else str(default)
 
 
 def _variables(faults: Iterable[Fault]) -> frozenset[str]:

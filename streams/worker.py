@@ -16,6 +16,7 @@ from faust.app.base import BootStrategy
 from orchestrator.algorithms.base import registered
 from orchestrator.core.admission import Defaults, Limits
 from orchestrator.core.calendar import calendar_named
+from orchestrator.core.canonical import EXACT
 from orchestrator.features.sources import source_at
 from orchestrator.search import lanes
 from orchestrator.search.launching import Launcher
@@ -244,8 +245,8 @@ def judge(settings: Settings) -> Judge:
             metric=settings.tune_metric,
             mode=settings.tune_mode,
             threshold=settings.serve_threshold,
+            digits=settings.tune_float_precision if settings.tune_skip_duplicate else EXACT,
         ),
-        digits=settings.tune_float_precision,
     )
 
 
@@ -270,6 +271,8 @@ def driver_settings(settings: Settings) -> DriverSettings:
         gate_override=settings.gate_override,
         calendar=settings.calendar,
         float_digits=settings.tune_float_precision,
+        skip_duplicate=settings.tune_skip_duplicate,
+        use_fingerprint_db=settings.tune_use_fingerprint_db,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.core import grid, space
 from orchestrator.core.calendar import is_intraday
+from orchestrator.core.canonical import FLOAT_DIGITS
 from orchestrator.core.metrics import HIGHER_IS_BETTER
 from schemas.base import Reason, Scalar
 from schemas.search import Dimension, SearchRequest, StrategyName
@@ -66,6 +67,8 @@ class Limits:
     metric: str = "sharpe_ratio"
     mode: str = "max"
     threshold: float = 0.7
+    digits: int = FLOAT_DIGITS
+    """Significant digits to which two values of a hyper-parameter are the same."""
 
 
 def admit(
@@ -116,9 +119,9 @@ def trials_of(request: SearchRequest, algorithm: Algorithm, limits: Limits) -> i
     defaults = limits.defaults
     tickers = len(request.tickers)
     if request.strategy == "grid":
-        return grid.size(grid_of(request, algorithm)) * tickers
+        return grid.size(grid_of(request, algorithm), limits.digits) * tickers
     if "num_samples" in STRATEGY_FIELDS[request.strategy]:
-        different = space.size(space_of(request, algorithm))
+        different = space.size(space_of(request, algorithm), limits.digits)
         samples = request.num_samples or defaults.num_samples
         return (samples if different is None else min(samples, different)) * tickers
     population = request.population_size or defaults.population_size
@@ -206,7 +209,7 @@ def _grid(request: SearchRequest, algorithm: Algorithm, limits: Limits) -> Itera
     if len(values) > MOST_PARAMETERS:
         yield _too_many_parameters("param_grid", len(values))
         return
-    count = grid.size(values)
+    count = grid.size(values, limits.digits)
     if count * len(request.tickers) > limits.trials:
         message = (
             f"{_figure(count)} configurations on {len(request.tickers)} tickers are more than {limits.trials} trials; "
@@ -215,7 +218,7 @@ def _grid(request: SearchRequest, algorithm: Algorithm, limits: Limits) -> Itera
         yield Reason(code="too_many_trials", where="param_grid", message=message)
         configurations = _one_at_a_time(values)
     else:
-        configurations = iter(grid.expand(values, limit=limits.trials))
+        configurations = iter(grid.expand(values, digits=limits.digits, limit=limits.trials))
     yield from _refused(algorithm, configurations, "param_grid")
 
 

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from orchestrator.core.dataset import Terms, terms_of
+from orchestrator.core.scoring import SCORING
 from orchestrator.core.splits import FoldPlan
 from schemas.base import LARGEST_FLOAT, LARGEST_INTEGER, Scalar
 from schemas.search import SearchRequest
 
 FLOAT_DIGITS = 5
-"""Significant digits of floats: decimal places would make 1e-6 and 4e-6 the same."""
+"""Significant digits of hyper-parameters: decimal places would make 1e-6 and 4e-6 the same."""
+EXACT = 17
+"""Significant digits that tell any two floats apart: of costs and thresholds, which nobody searches over."""
 
 NOT_THE_WORK = frozenset(
     {
@@ -67,6 +70,8 @@ def fingerprint(
     threshold: float,
     exit_threshold: float,
     seed: int,
+    calendar: str,
+    objective: tuple[str, str] | None = None,
     stages: Sequence[tuple[Mapping[str, Scalar], int | None]] = (),
     digits: int = FLOAT_DIGITS,
 ) -> str:
@@ -76,11 +81,15 @@ def fingerprint(
         configuration: hyper-parameters.
         data_hash: of each ticker where it is on several; so of `ticker` and `cost`.
         cost: of a change of position by one unit, as a fraction.
+        calendar: by which profit is summed up, and labels end.
+        objective: the metric and the direction of which one score is made, where it is on several tickers.
         stages: configurations and budgets that it is trained by one after the other; none: in one go, in full.
+        digits: significant digits to which two values of a hyper-parameter are the same.
     """
     return digest(
         {
-            "configuration": configuration,
+            "configuration": _plain(configuration, digits),
+            "scoring": SCORING,
             "algorithm": algorithm,
             "algorithm_version": algorithm_version,
             "data_hash": data_hash,
@@ -92,9 +101,11 @@ def fingerprint(
             "threshold": threshold,
             "exit_threshold": exit_threshold,
             "seed": seed,
-            "stages": [[dict(trained_by), budget] for trained_by, budget in stages],
+            "calendar": calendar,
+            "objective": objective,
+            "stages": [[_plain(trained_by, digits), budget] for trained_by, budget in stages],
         },
-        digits,
+        EXACT,
     )
 
 
@@ -114,6 +125,7 @@ def search_key(
         algorithm_version: of the request's algorithm.
         data_hash: by ticker, where the bars are known already.
         defaults: by field, what the service puts where the request is silent, so that spelling it out is the same work.
+        digits: significant digits to which two values of a hyper-parameter, or two bounds of one, are the same.
     """
     asked = request.model_dump(mode="json", exclude=set(NOT_THE_WORK))
     # Whether bars have opens is not known here: an execution that is left out stays so.
@@ -126,7 +138,8 @@ def search_key(
         work["param_grid"] = {
             name: sorted({canonical_json(value, digits) for value in values}) for name, values in grid.items()
         }
-    return digest({"request": work, "algorithm_version": algorithm_version, "data_hash": data_hash}, digits)
+    work["space"] = _plain(work["space"], digits)
+    return digest({"request": work, "algorithm_version": algorithm_version, "data_hash": data_hash}, EXACT)
 
 
 def lineage_key(ticker: str, *, timeframe: str, terms: Terms) -> str:

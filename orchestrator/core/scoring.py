@@ -15,6 +15,9 @@ from orchestrator.core.splits import Fold
 from orchestrator.core.strength import calibrated
 from schemas.base import Reason
 
+SCORING = 1
+"""Goes up whenever the same predictions would have another score: results known by their fingerprints are then new."""
+
 
 @dataclass(frozen=True, eq=False)
 class History:

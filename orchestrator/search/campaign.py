@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from orchestrator.search.outcomes import Failed, GivenUp, Outcome, Planned, Scored
+from orchestrator.search.memory import Memory
+from orchestrator.search.outcomes import Failed, GivenUp, Known, Outcome, Planned, Scored
 from orchestrator.search.plan import Configuration, PlannedTrial, Stage, State, Step
 from orchestrator.search.strategies.base import Proposal, Strategy
+from orchestrator.store.fingerprints import Result
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Past:
 
 
 Fingerprint = Callable[[PlannedTrial, Sequence[Stage]], str]
-"""Of a trial that has none yet, and the stage that it begins with."""
+"""Of a trial, as far as it is trained by stages."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class _Running:
 
 
 class Campaign:
-    """Asks each population in turn. What is recorded already is told at once, without being run again.
+    """Asks each population in turn. What is recorded of it, or known of others, is told at once without being run.
 
     Args:
         populations: in the order in which their trials are numbered.
@@ -55,16 +57,19 @@ class Campaign:
         score_of: from a score's metrics to what the populations compare, higher being better; None: it has none.
         past: what is recorded, by trial.
         accumulates: whether training goes on from predictors; else each step trains anew.
+        memory: knows what need not be trained, and that no two steps of one fingerprint run at once; None: whatever is
+            not recorded of this very trial is trained.
     """
 
     def __init__(
         self,
         populations: Sequence[Population],
         fingerprint: Fingerprint,
-        score_of: Callable[[Scored], float | None],
+        score_of: Callable[[Scored | Known], float | None],
         past: Mapping[str, Past],
         *,
         accumulates: bool,
+        memory: Memory | None = None,
     ) -> None:
         self._populations = populations
         self._turn = deque(populations)
@@ -72,10 +77,17 @@ class Campaign:
         self._score_of = score_of
         self._past = past
         self._accumulates = accumulates
+        self._memory = memory
         self._trials: dict[str, PlannedTrial] = {}
         self._stages: dict[str, tuple[Stage, ...]] = {}
         self._states: dict[str, State] = {}
         self._running: dict[str, _Running] = {}
+        self._taken: set[str] = set()
+        """Trials that a worker has had."""
+        self._alike: dict[str, list[_Running]] = {}
+        """By the fingerprint of what runs: those that wait for how it comes out."""
+        self._put_off: list[_Running] = []
+        """What they waited for has come out."""
 
     @property
     def most(self) -> int:
@@ -88,32 +100,34 @@ class Campaign:
         return not self._running and all(population.strategy.finished for population in self._populations)
 
     def ask(self, limit: int) -> tuple[list[Step], list[Outcome]]:
-        """Steps that may start now, `limit` at most, and what is to be told of first: trials that are new or given up.
+        """Steps that may start now, `limit` at most, and what is to be told of first.
 
+        That is, in this order, trials that are new, scores that are known, trials that are given up.
         No step is given out twice. None: what is running has to come out first, or the campaign is finished.
         """
-        steps: list[Step] = []
-        told: list[Outcome] = []
+        due, self._put_off = self._put_off[:limit], self._put_off[limit:]
+        steps, told = self._divided(due)
         while len(steps) < limit and (proposals := self._proposals(limit - len(steps))):
             # A clone inherits what its parent was before either of them goes on.
             new = [self._planned(*each) for each in proposals if self._name(*each) not in self._trials]
             self._trials |= {trial.trial: trial for trial in new}
             if unknown := tuple(trial for trial in new if trial.trial not in self._past):
                 told.append(Planned(unknown))
-            for population, proposal in proposals:
-                step = self._step(proposal, self._trials[population.name_of(proposal.number)])
-                if not self._recorded(population, proposal, step):
-                    self._running[step.trial.trial] = _Running(population, proposal, step)
-                    steps.append(step)
+            given, known = self._divided(self._due(proposals))
+            steps += given
+            told += known
         # Steps on the same tickers travel together.
         return sorted(steps, key=lambda step: step.trial.trial), told + self._given_up()
 
     def tell(self, outcome: Scored | Failed) -> list[Outcome]:
         """Take in how a step came out; what is to be told of besides."""
         running = self._running.pop(outcome.trial)
+        self._put_off += self._alike.pop(running.step.fingerprint, [])
         if isinstance(outcome, Failed):
             running.population.strategy.tell(running.proposal, None, failed=True)
         else:
+            if self._memory is not None:
+                self._memory.keep(outcome)
             self._keep(running.step, outcome.state)
             running.population.strategy.tell(running.proposal, self._score_of(outcome))
         return self._given_up()
@@ -135,6 +149,35 @@ class Campaign:
             for each, proposal in proposals
         ]
 
+    def _due(self, proposals: Sequence[tuple[Population, Proposal]]) -> list[_Running]:
+        """What is proposed and not recorded."""
+        due = [
+            _Running(population, proposal, self._step(proposal, self._trials[self._name(population, proposal)]))
+            for population, proposal in proposals
+        ]
+        return [each for each in due if not self._recorded(each.population, each.proposal, each.step)]
+
+    def _divided(self, due: Sequence[_Running]) -> tuple[list[Step], list[Outcome]]:
+        """The steps that are to be run now, and what is known of others; whose like is running waits for that."""
+        results = [None] * len(due) if self._memory is None else self._memory.look([each.step for each in due])
+        steps: list[Step] = []
+        known: list[Outcome] = []
+        for each, result in zip(due, results, strict=True):
+            step = each.step
+            if result is not None:
+                outcome = _known(step, result)
+                self._keep(step, None)
+                each.population.strategy.tell(each.proposal, self._score_of(outcome))
+                known.append(outcome)
+            elif self._memory is not None and step.fingerprint in self._alike:
+                self._alike[step.fingerprint].append(each)
+            else:
+                self._alike[step.fingerprint] = []
+                self._running[step.trial.trial] = each
+                self._taken.add(step.trial.trial)
+                steps.append(step)
+        return steps, known
+
     @staticmethod
     def _name(population: Population, proposal: Proposal) -> str:
         return population.name_of(proposal.number)
@@ -151,11 +194,11 @@ class Campaign:
         return replace(trial, fingerprint=self._fingerprint(trial, (*inherited, first)))
 
     def _step(self, proposal: Proposal, trial: PlannedTrial) -> Step:
-        stage = Stage(trial.configuration, proposal.budget)
-        if not self._accumulates:
-            return Step(trial, proposal.step, (stage,), proposal.last)
-        before = self._stages.get(trial.trial, trial.inherited)
-        return Step(trial, proposal.step, (*before, stage), proposal.last, self._states.pop(trial.trial, None))
+        before = self._stages.get(trial.trial, trial.inherited) if self._accumulates else ()
+        stages = (*before, Stage(trial.configuration, proposal.budget))
+        written = trial.fingerprint if proposal.step == 1 else self._fingerprint(trial, stages)
+        start, begins = self._states.pop(trial.trial, None), trial.trial not in self._taken
+        return Step(trial, proposal.step, stages, proposal.last, start, written, begins)
 
     def _recorded(self, population: Population, proposal: Proposal, step: Step) -> bool:
         """Whether it is recorded how a step came out; then that is told."""
@@ -184,3 +227,17 @@ class Campaign:
         # Who was given up before is recorded as that.
         news = tuple(name for name in names if name not in self._past or not self._past[name].ended)
         return [GivenUp(news)] if news else []
+
+
+def _known(step: Step, result: Result) -> Known:
+    return Known(
+        trial=step.trial.trial,
+        step=step.number,
+        budget=step.stages[-1].budget,
+        last=step.last,
+        metrics=result.metrics,
+        eligible=result.eligible,
+        reasons=result.reasons,
+        recorded_by=result.experiment,
+        recorded_trial=result.trial,
+    )

@@ -18,7 +18,8 @@ from orchestrator.search.appraisal import Appraisal, appraise, refit
 from orchestrator.search.campaign import Campaign, Past
 from orchestrator.search.evaluation import Ground, Rules, reasons_of
 from orchestrator.search.judgement import deflated, luck_of
-from orchestrator.search.outcomes import Outcome, Scored
+from orchestrator.search.memory import Memory, recorded_in
+from orchestrator.search.outcomes import Known, Outcome, Scored
 from orchestrator.search.plan import PlannedTrial, Stage, Step
 from orchestrator.search.populations import populations_of
 from orchestrator.search.recorder import Progress, Recorder, Subject
@@ -136,6 +137,7 @@ class Course:
             best = best_of(study, ended)
             record = (await trials.histories(tx, found.id, [best.trial]))[best.trial] if best else None
             began = (await experiments.get(tx, found.id)).started_at
+            cached = _cached(await trials.steps(tx, found.id))
         if left := [trial.trial for trial in ended if trial.status in UNFINISHED]:
             message = f"the search is over, but {len(left)} trials were not evaluated, the first of them {left[0]}"
             raise Refused([Reason(code="trials_left", message=message)])
@@ -151,6 +153,7 @@ class Course:
             best=metric_of(study, best) if best else None,
             deflated_sharpe=deflated(record.profit, luck) if record else None,
             seconds=(now - (began or now)).total_seconds(),
+            cached=cached,
         )
         async with self.database.transaction() as tx:
             await experiments.advance(tx, found.id, State.SEARCHED, event, now)
@@ -163,7 +166,7 @@ class Course:
         if faults := _changed(study, known, planned, steps):
             raise Refused(faults)
 
-        def score_of(scored: Scored) -> float | None:
+        def score_of(scored: Scored | Known) -> float | None:
             return _higher_is_better(study, scored.metrics, eligible=scored.eligible)
 
         algorithm = trainer(found.request.algorithm)
@@ -173,14 +176,16 @@ class Course:
             score_of,
             {trial.trial: _past(trial, steps.get(trial.trial, {}), study) for trial in known},
             accumulates=algorithm.budget.accumulates,
+            memory=self._memory(found.id),
         )
-        progress = Progress(campaign.most, study.mode)
+        progress = Progress(campaign.most, study.mode, cached=_cached(steps))
         for trial in known:
             if trial.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY):
                 progress.scored(metric_of(study, trial), bool(trial.eligible))
             progress.failed += trial.status is TrialStatus.FAILED
         subject = Subject(found.id, found.request_id, study.lineages, study.data_hash, study.metric, planned)
-        recorder = Recorder(self.database, subject, progress, self.clock)
+        remembers = self.settings.use_fingerprint_db
+        recorder = Recorder(self.database, subject, progress, self.clock, remembers=remembers)
         writing = asyncio.create_task(recorder.write())
         try:
             await asyncio.to_thread(
@@ -190,6 +195,14 @@ class Course:
             # What was told is written even where the search broke off; where writing failed, this says why.
             recorder.end()
             await writing
+
+    def _memory(self, experiment: str) -> Memory | None:
+        """What need not be trained, as far as the settings let it count."""
+        if not self.settings.skip_duplicate:
+            return None
+        if not self.settings.use_fingerprint_db:
+            return Memory(experiment)
+        return Memory(experiment, recorded_in(self.database, asyncio.get_running_loop()))
 
     async def _select(self, found: Experiment, study: Study) -> None:
         """The survivors are known. Of the founding request: others that attached may keep more or fewer."""
@@ -245,11 +258,17 @@ class Course:
             return await ledger.of_lineages(tx, tuple(study.lineages.values()))
 
     async def _records(self, found: Experiment) -> tuple[list[Trial], dict[str, Floats]]:
-        """Every trial, and the out-of-fold predictions of those that have a score."""
+        """Every trial, and the out-of-fold predictions of those that are completed."""
         async with self.database.snapshot() as tx:
             known = await trials.of_experiment(tx, found.id)
-            records = await trials.histories(tx, found.id, [trial.trial for trial in known])
+            completed = [trial.trial for trial in known if trial.status is TrialStatus.COMPLETED]
+            records = await trials.histories(tx, found.id, completed)
         return known, {trial: record.prediction for trial, record in records.items()}
+
+
+def _cached(steps: Mapping[str, Mapping[int, trials.Reported]]) -> int:
+    """How many of the steps were known."""
+    return sum(step.recorded_by is not None for each in steps.values() for step in each.values())
 
 
 def _planned(trial: Trial) -> PlannedTrial:

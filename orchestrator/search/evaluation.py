@@ -181,6 +181,7 @@ def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Scored
         ),
         seconds=0.0,
         state=state,
+        fingerprint=step.fingerprint,
     )
 
 

@@ -37,7 +37,7 @@ class InlineSearch:
             for outcome in told:
                 tell(outcome)
             for number, pack in enumerate(packed(steps, lanes=1, batch=batch)):
-                tell(Started(tuple(step.trial.trial for step in pack if step.number == 1)))
+                tell(Started(tuple(step.trial.trial for step in pack if step.begins)))
                 for scored in evaluate(Job(number, pack), bench):
                     tell(scored)
                     for other in campaign.tell(scored):

@@ -55,6 +55,32 @@ class Scored:
     """Seconds of it spent in fits and predictions."""
     state: State | None = None
     """Its predictors, where another step may go on from them."""
+    fingerprint: str = ""
+    """The step's."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it may be a final score: whoever is trained in the same way is trained in full."""
+        return self.last or self.budget is None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A trial's score after a step that nobody has to train: that of a step with the same fingerprint.
+
+    The other fields are as of `Scored`.
+    """
+
+    trial: str
+    step: int
+    budget: int | None
+    last: bool
+    metrics: Mapping[str, float | None]
+    eligible: bool
+    reasons: tuple[Reason, ...]
+    recorded_by: str
+    """The experiment that trained it, and next its trial."""
+    recorded_trial: str
 
 
 @dataclass(frozen=True)
@@ -73,4 +99,4 @@ class GivenUp:
     trials: tuple[str, ...]
 
 
-Outcome = Planned | Started | Scored | Failed | GivenUp
+Outcome = Planned | Started | Scored | Known | Failed | GivenUp

@@ -48,6 +48,10 @@ class Step:
     stages: tuple[Stage, ...] = ()
     last: bool = True
     start: State | None = None
+    fingerprint: str = ""
+    """Of the trial as far as this step trains it: what has the same one comes to the same result."""
+    begins: bool = True
+    """No worker has had the trial before."""
 
     @property
     def budgets(self) -> tuple[int | None, ...]:

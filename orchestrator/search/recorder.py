@@ -15,10 +15,11 @@ from orchestrator.core.arrays import Integers
 from orchestrator.core.canonical import digest
 from orchestrator.core.deflation import moments
 from orchestrator.core.profit import combined
-from orchestrator.search.outcomes import Failed, GivenUp, Outcome, Planned, Scored, Started
+from orchestrator.search.outcomes import Failed, GivenUp, Known, Outcome, Planned, Scored, Started
 from orchestrator.search.plan import PlannedTrial
-from orchestrator.store import experiments, ledger, trials
+from orchestrator.store import experiments, fingerprints, ledger, trials
 from orchestrator.store.database import Database
+from orchestrator.store.fingerprints import Fingerprint
 from orchestrator.store.ledger import LedgerRow
 from schemas.experiments import ExperimentProgress
 
@@ -41,11 +42,14 @@ class Progress:
     finished: int = 0
     """With their final score, or stopped early."""
     failed: int = 0
+    cached: int = 0
+    """Steps that were known."""
     best: float | None = None
 
-    def scored(self, metric: float | None, eligible: bool, *, last: bool = True) -> None:
+    def scored(self, metric: float | None, eligible: bool, *, last: bool = True, cached: bool = False) -> None:
         """Take in a score; with its last one a trial is finished."""
         self.finished += last
+        self.cached += cached
         if metric is not None and eligible:
             better = max if self.mode == "max" else min
             self.best = metric if self.best is None else better(self.best, metric)
@@ -70,10 +74,27 @@ class Subject:
 class Recorder:
     """Takes outcomes by `tell`, from any thread, and commits them in `write`, in the loop that it is made in.
 
-    A trial's outcome, its event, its row in the lineage's ledger and the progress it makes are one transaction.
+    A trial's outcome, its event, its fingerprint, its row in the lineage's ledger and the progress it makes are one
+    transaction.
+
+    Args:
+        database: bound to that loop.
+        subject: whose trials they are.
+        progress: goes on from here.
+        clock: the time.
+        remembers: fingerprints are kept, for others to find.
     """
 
-    def __init__(self, database: Database, subject: Subject, progress: Progress, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        subject: Subject,
+        progress: Progress,
+        clock: Callable[[], datetime],
+        *,
+        remembers: bool = True,
+    ) -> None:
+        self._remembers = remembers
         self._database = database
         self._subject = subject
         self._progress = progress
@@ -126,9 +147,21 @@ class Recorder:
         return [outcome for outcome in batch if outcome is not None], batch[-1] is None
 
     async def _commit(self, tx: AsyncSession, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes in their order; those of one kind that follow each other are written together."""
+        """Write outcomes in their order; those of one kind that follow each other are written together.
+
+        What other experiments write, too, comes last and in one order, so that no two wait for each other.
+        """
         for kind, group in groupby(outcomes, key=_kind):
             await kind(self, tx, list(group))
+        trained = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
+        latest = {(row.lineage, row.fingerprint): row for each in trained for row in self._ledger_rows(each)}
+        await ledger.record(tx, [latest[key] for key in sorted(latest)], self._clock())
+        if self._remembers:
+            steps = [
+                Fingerprint(each.fingerprint, self._subject.experiment, each.trial, each.step, each.whole)
+                for each in trained
+            ]
+            await fingerprints.record(tx, steps, self._clock())
 
     async def _planned(self, tx: AsyncSession, outcomes: Sequence[Planned]) -> None:
         new = [trial for outcome in outcomes for trial in outcome.trials]
@@ -140,16 +173,27 @@ class Recorder:
         names = [name for outcome in outcomes for name in outcome.trials]
         await trials.start(tx, self._subject.experiment, names, self._clock())
 
-    async def _reported(self, tx: AsyncSession, outcomes: Sequence[Scored]) -> None:
+    async def _reported(self, tx: AsyncSession, outcomes: Sequence[Scored | Known]) -> None:
         rows = [
-            trials.Reported(each.trial, each.step, each.budget, dict(each.metrics), each.eligible) for each in outcomes
+            trials.Reported(
+                each.trial,
+                each.step,
+                each.budget,
+                dict(each.metrics),
+                each.eligible,
+                each.reasons,
+                each.recorded_by if isinstance(each, Known) else None,
+            )
+            for each in outcomes
         ]
         await trials.report(tx, self._subject.experiment, rows, self._clock())
-        await self._scored(tx, outcomes)
+        whole = {each.trial: _history(each) for each in outcomes if isinstance(each, Scored) and each.whole}
+        await trials.keep_histories(tx, self._subject.experiment, whole)
+        self._scored(outcomes)
 
-    async def _ended(self, tx: AsyncSession, outcomes: Sequence[Scored | Failed]) -> None:
+    async def _ended(self, tx: AsyncSession, outcomes: Sequence[Scored | Known | Failed]) -> None:
         await trials.finish(tx, self._subject.experiment, [_row(outcome) for outcome in outcomes], self._clock())
-        await self._scored(tx, [outcome for outcome in outcomes if isinstance(outcome, Scored)])
+        self._scored([outcome for outcome in outcomes if not isinstance(outcome, Failed)])
         self._progress.failed += sum(isinstance(outcome, Failed) for outcome in outcomes)
 
     async def _given_up(self, tx: AsyncSession, outcomes: Sequence[GivenUp]) -> None:
@@ -157,10 +201,10 @@ class Recorder:
         await trials.stop(tx, self._subject.experiment, names, self._clock())
         self._progress.finished += len(names)
 
-    async def _scored(self, tx: AsyncSession, outcomes: Sequence[Scored]) -> None:
-        await ledger.record(tx, [row for each in outcomes for row in self._ledger_rows(each)], self._clock())
+    def _scored(self, outcomes: Sequence[Scored | Known]) -> None:
         for each in outcomes:
-            self._progress.scored(each.metrics.get(self._subject.metric), each.eligible, last=each.last)
+            metric, known = each.metrics.get(self._subject.metric), isinstance(each, Known)
+            self._progress.scored(metric, each.eligible, last=each.last, cached=known)
 
     def _due(self) -> bool:
         return self._told_at is None or (self._clock() - self._told_at).total_seconds() >= PROGRESS_SECONDS
@@ -176,6 +220,7 @@ class Recorder:
             failed=self._progress.failed,
             trials=self._progress.trials,
             best=self._progress.best,
+            cached=self._progress.cached,
         )
         await experiments.note(tx, self._subject.experiment, event, self._told_at)
 
@@ -219,21 +264,36 @@ def row_of(trial: PlannedTrial, data_hash: Mapping[str, str]) -> trials.PlannedT
     )
 
 
-def _row(outcome: Scored | Failed) -> trials.Completed | trials.Failed:
-    if isinstance(outcome, Failed):
-        return trials.Failed(outcome.trial, outcome.reasons, outcome.seconds)
+def _row(outcome: Scored | Known | Failed) -> trials.Ended:
+    match outcome:
+        case Failed():
+            return trials.Failed(outcome.trial, outcome.reasons, outcome.seconds)
+        case Known():
+            return trials.Cached(
+                trial=outcome.trial,
+                metrics=dict(outcome.metrics),
+                eligible=outcome.eligible,
+                reasons=outcome.reasons,
+                step=outcome.step,
+                budget=outcome.budget,
+                recorded_by=outcome.recorded_by,
+                recorded_trial=outcome.recorded_trial,
+            )
     return trials.Completed(
         trial=outcome.trial,
         metrics=dict(outcome.metrics),
         eligible=outcome.eligible,
         seconds=outcome.seconds,
-        history=trials.History(
-            np.asarray(outcome.prediction), combined([(e.session_ids, e.profit) for e in outcome.earned])[1]
-        ),
+        history=_history(outcome),
         reasons=outcome.reasons,
         step=outcome.step,
         budget=outcome.budget,
     )
+
+
+def _history(scored: Scored) -> trials.History:
+    _, profit = combined([(each.session_ids, each.profit) for each in scored.earned])
+    return trials.History(np.asarray(scored.prediction), profit)
 
 
 def _kind(outcome: Outcome) -> Callable[..., Awaitable[None]]:
@@ -245,6 +305,6 @@ def _kind(outcome: Outcome) -> Callable[..., Awaitable[None]]:
             return Recorder._started
         case GivenUp():
             return Recorder._given_up
-        case Scored(last=False):
+        case Scored(last=False) | Known(last=False):
             return Recorder._reported
     return Recorder._ended

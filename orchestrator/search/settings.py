@@ -43,3 +43,7 @@ class DriverSettings:
     calendar: str = DEFAULT_CALENDAR
     float_digits: int = FLOAT_DIGITS
     """Significant digits to which two configurations are the same."""
+    skip_duplicate: bool = True
+    """Nothing is trained whose result is known; else everything is, also what is the same to so many digits."""
+    use_fingerprint_db: bool = True
+    """Results are known of all experiments, not of the same search only."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from orchestrator.algorithms.base import Trainer
 from orchestrator.core.bars import Bars
-from orchestrator.core.calendar import Calendar, calendar_named
+from orchestrator.core.calendar import DEFAULT_CALENDAR, Calendar, calendar_named
 from orchestrator.core.canonical import fingerprint, lineage_key
 from orchestrator.core.dataset import Dataset, Terms, holdout_start, prepare, terms_of
 from orchestrator.core.errors import Refused
@@ -48,6 +48,7 @@ class Study:
     """By ticker."""
     grounds: Mapping[str, Ground]
     holdouts: Mapping[str, Holdout]
+    calendar: str = DEFAULT_CALENDAR
 
     @property
     def data_hash(self) -> dict[str, str]:
@@ -60,11 +61,11 @@ class Study:
         return is_together(self.request)
 
     def fingerprint(self, trial: PlannedTrial, stages: Sequence[Stage]) -> str:
-        """What makes a trial the same work as another: all that is known when it begins, with its first stage last."""
+        """What makes a trial the same work as another, so far: all `stages` that it is trained by."""
         in_one_go = len(stages) == 1 and stages[0].budget is None
         one = len(trial.tickers) == 1
         costs = [self.grounds[ticker].cost for ticker in trial.tickers]
-        hashes = [self.data_hash[ticker] for ticker in trial.tickers]
+        hashes = [self.grounds[ticker].dataset.data_hash for ticker in trial.tickers]
         return fingerprint(
             trial.configuration,
             algorithm=self.request.algorithm,
@@ -78,6 +79,8 @@ class Study:
             threshold=self.rules.threshold,
             exit_threshold=self.rules.exit_threshold,
             seed=self.rules.seed,
+            calendar=self.calendar,
+            objective=None if one else (self.rules.metric, self.mode),
             stages=() if in_one_go else [(stage.configuration, stage.budget) for stage in stages],
             digits=self.float_digits,
         )
@@ -156,6 +159,7 @@ def study_of(
         lineages={ticker: lineage_key(ticker, timeframe=request.timeframe, terms=terms) for ticker in request.tickers},
         grounds=grounds,
         holdouts=holdouts,
+        calendar=settings.calendar,
     )
 
 

@@ -161,7 +161,7 @@ class _Run:
 
     def _start(self, job: Job) -> None:
         new = tuple(step.trial.trial for step in job.steps if step.trial.trial not in self._started)
-        first = tuple(step.trial.trial for step in job.steps if step.number == 1 and step.trial.trial in new)
+        first = tuple(step.trial.trial for step in job.steps if step.begins and step.trial.trial in new)
         self._started |= set(new)
         if first:
             self._tell(Started(first))

@@ -42,7 +42,7 @@ class Experiment:
     data_hash: dict[str, str] | None
     """By ticker; from the start on."""
     summary: JsonObject | None
-    """Of the `completed` event: finished, failed, best, deflated_sharpe, seconds."""
+    """Of the `completed` event: finished, failed, best, deflated_sharpe, seconds, cached."""
     verdict: GateVerdict | None
     reasons: tuple[Reason, ...]
     """Why it failed."""
@@ -145,7 +145,7 @@ def _said(event: ExperimentEvent | None) -> dict[str, Any]:
         case ExperimentStarted():
             return {"trials": event.trials, "data_hash": event.data_hash}
         case ExperimentCompleted():
-            kept = {"finished", "failed", "best", "deflated_sharpe", "seconds"}
+            kept = {"finished", "failed", "best", "deflated_sharpe", "seconds", "cached"}
             return {"summary": event.model_dump(mode="json", include=kept)}
         case ExperimentFailed():
             return {"reasons": event.reasons}

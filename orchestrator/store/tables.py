@@ -164,9 +164,32 @@ trial_steps = Table(
     Column("budget", Integer),
     Column("metrics", JSON, nullable=False),
     Column("eligible", Boolean, nullable=False),
+    Column("reasons", Json(tuple[Reason, ...]), nullable=False, server_default="[]"),
+    Column("recorded_by", String),
     ForeignKeyConstraint(["experiment", "trial"], ["trials.experiment", "trials.trial"]),
 )
-"""How far each trial was trained, and its score then: what a search goes on from when its driver has died."""
+"""How far each trial was trained, and its score then: what a search goes on from when its driver has died.
+
+`recorded_by` is the experiment whose score it is, where it was known and nothing was trained.
+"""
+
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    Column("fingerprint", String, primary_key=True),
+    Column("experiment", String, nullable=False, index=True),
+    Column("trial", String, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("whole", Boolean, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    ForeignKeyConstraint(
+        ["experiment", "trial", "step"], ["trial_steps.experiment", "trial_steps.trial", "trial_steps.step"]
+    ),
+)
+"""Where the result of each piece of training is that is known: a step of a trial that was trained.
+
+`whole` says that the trial's history is of this step. Clearing takes rows away here, and nothing else anywhere.
+"""
 
 sequences = Table(
     "sequences",

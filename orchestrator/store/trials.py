@@ -1,13 +1,13 @@
 """Trials: planned, taken up and finished by the batch, with their events and out-of-fold histories."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import String, bindparam, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.store.database import insert_new
@@ -17,10 +17,17 @@ from orchestrator.store.outbox import append_all
 from orchestrator.store.tables import TrialStatus, trial_histories, trial_steps, trials
 from schemas.base import JsonObject, Reason
 from schemas.topics import TRIAL_EVENTS
-from schemas.trials import TrialCompleted, TrialCreated, TrialFailed, TrialReported, TrialStarted, TrialStoppedEarly
+from schemas.trials import (
+    TrialCached,
+    TrialCompleted,
+    TrialCreated,
+    TrialFailed,
+    TrialReported,
+    TrialStarted,
+    TrialStoppedEarly,
+)
 
 _OPEN = (TrialStatus.CREATED, TrialStatus.RUNNING)
-_STEP = ("trial", "step", "budget", "metrics", "eligible")
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,24 @@ class Reported:
     budget: int | None
     metrics: dict[str, float | None]
     eligible: bool
+    reasons: tuple[Reason, ...] = ()
+    recorded_by: str | None = None
+    """The experiment whose score it is, where it was known."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A trial whose final score was known: that of a step of `recorded_trial`, whose history becomes its own."""
+
+    trial: str
+    metrics: dict[str, float | None]
+    eligible: bool
+    reasons: tuple[Reason, ...]
+    step: int
+    budget: int | None
+    recorded_by: str
+    """The experiment of `recorded_trial`."""
+    recorded_trial: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +163,11 @@ async def start(tx: AsyncSession, experiment: str, names: Sequence[str], now: da
     await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
 
 
-async def finish(tx: AsyncSession, experiment: str, outcomes: Sequence[Completed | Failed], now: datetime) -> None:
-    """Write how the trials ended, their histories, and `completed` and `failed` events in the order given.
+Ended = Completed | Cached | Failed
+
+
+async def finish(tx: AsyncSession, experiment: str, outcomes: Sequence[Ended], now: datetime) -> None:
+    """Write how the trials ended, their histories, and `completed`, `cached` and `failed` events in the order given.
 
     Raises:
         UnknownExperiment: there is none of this id.
@@ -153,20 +181,16 @@ async def finish(tx: AsyncSession, experiment: str, outcomes: Sequence[Completed
         (trials.c.experiment == bindparam("in_experiment")) & (trials.c.trial == bindparam("of_trial"))
     )
     await tx.execute(finished, [_ending(experiment, outcome, now) for outcome in outcomes])
-    histories = [
-        {"experiment": experiment, "trial": outcome.trial, **vars(outcome.history)}
-        for outcome in outcomes
-        if isinstance(outcome, Completed)
-    ]
-    if histories:
-        await tx.execute(insert(trial_histories), histories)
-    await _note_steps(tx, experiment, [outcome for outcome in outcomes if isinstance(outcome, Completed)])
+    completed = {outcome.trial: outcome.history for outcome in outcomes if isinstance(outcome, Completed)}
+    await keep_histories(tx, experiment, completed)
+    await _share_histories(tx, experiment, [outcome for outcome in outcomes if isinstance(outcome, Cached)])
+    await _note_steps(tx, experiment, [_last_step(each) for each in outcomes if not isinstance(each, Failed)])
     events = [_ended(experiment, trial, outcome, now) for trial, outcome in zip(ended, outcomes, strict=True)]
     await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
 
 
 async def report(tx: AsyncSession, experiment: str, reported: Sequence[Reported], now: datetime) -> None:
-    """Write scores of trials that go on, and `reported` events in the order given.
+    """Write scores of trials that go on, and `reported` events in the order given; a trial may have several.
 
     Raises:
         UnknownExperiment: there is none of this id.
@@ -175,11 +199,17 @@ async def report(tx: AsyncSession, experiment: str, reported: Sequence[Reported]
     if not reported:
         return
     found = await take(tx, experiment)
-    running = await _open(tx, experiment, [each.trial for each in reported])
+    running = {each.trial: each for each in await _open(tx, experiment, sorted({each.trial for each in reported}))}
     await _note_steps(tx, experiment, reported)
     events = [
-        TrialReported(**_heading(experiment, trial, now), step=each.step, budget=each.budget, metrics=each.metrics)
-        for trial, each in zip(running, reported, strict=True)
+        TrialReported(
+            **_heading(experiment, running[each.trial], now),
+            step=each.step,
+            budget=each.budget,
+            metrics=each.metrics,
+            recorded_by=each.recorded_by,
+        )
+        for each in reported
     ]
     await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
 
@@ -242,17 +272,56 @@ async def tally(tx: AsyncSession, experiment: str) -> dict[TrialStatus, int]:
     return dict.fromkeys(TrialStatus, 0) | dict((await tx.execute(counts)).all())
 
 
+async def keep_histories(tx: AsyncSession, experiment: str, histories: Mapping[str, History]) -> None:
+    """Write histories by trial, but for trials that have one: a trial that is trained in full has it from then on."""
+    rows = [{"experiment": experiment, "trial": trial, **vars(each)} for trial, each in histories.items()]
+    await insert_new(tx, trial_histories, rows)
+
+
 async def histories(tx: AsyncSession, experiment: str, names: Sequence[str]) -> dict[str, History]:
-    """The histories of the completed ones among the trials of these `names`."""
+    """The histories of those among the trials of these `names` that were trained in full."""
     columns = (trial_histories.c.trial, trial_histories.c.prediction, trial_histories.c.profit)
     of_them = (trial_histories.c.experiment == experiment) & trial_histories.c.trial.in_(names)
     return {row.trial: History(row.prediction, row.profit) for row in await tx.execute(select(*columns).where(of_them))}
 
 
-async def _note_steps(tx: AsyncSession, experiment: str, scored: Sequence[Reported | Completed]) -> None:
-    rows = [{"experiment": experiment} | {name: getattr(each, name) for name in _STEP} for each in scored]
-    if rows:
-        await tx.execute(insert(trial_steps), rows)
+async def _note_steps(tx: AsyncSession, experiment: str, scored: Sequence[Reported]) -> None:
+    if scored:
+        await tx.execute(insert(trial_steps), [{"experiment": experiment, **vars(each)} for each in scored])
+
+
+def _last_step(outcome: Completed | Cached) -> Reported:
+    recorded_by = outcome.recorded_by if isinstance(outcome, Cached) else None
+    return Reported(
+        outcome.trial,
+        outcome.step,
+        outcome.budget,
+        outcome.metrics,
+        outcome.eligible,
+        outcome.reasons,
+        recorded_by,
+    )
+
+
+async def _share_histories(tx: AsyncSession, experiment: str, cached: Sequence[Cached]) -> None:
+    """Copy histories inside the database, but for trials that have one."""
+    if not cached:
+        return
+    trial, source = bindparam("of_trial", type_=String), trial_histories.alias()
+    own = (trial_histories.c.experiment == experiment) & (trial_histories.c.trial == trial)
+    shared = (
+        select(literal(experiment), trial, source.c.prediction, source.c.profit)
+        .where(source.c.experiment == bindparam("of_experiment"), source.c.trial == bindparam("from_trial"))
+        .where(~select(trial_histories.c.trial).where(own).exists())
+    )
+    copy = insert(trial_histories).from_select(["experiment", "trial", "prediction", "profit"], shared)
+    await tx.execute(
+        copy,
+        [
+            {"of_trial": each.trial, "of_experiment": each.recorded_by, "from_trial": each.recorded_trial}
+            for each in cached
+        ],
+    )
 
 
 async def _open(tx: AsyncSession, experiment: str, names: Sequence[str]) -> list[PlannedTrial]:
@@ -267,12 +336,12 @@ async def _open(tx: AsyncSession, experiment: str, names: Sequence[str]) -> list
     return [trial for _, trial in taken if trial is not None]
 
 
-def _ending(experiment: str, outcome: Completed | Failed, now: datetime) -> dict[str, Any]:
+def _ending(experiment: str, outcome: Ended, now: datetime) -> dict[str, Any]:
     ending = {
         "in_experiment": experiment,
         "of_trial": outcome.trial,
         "reasons": outcome.reasons,
-        "seconds": outcome.seconds,
+        "seconds": 0.0 if isinstance(outcome, Cached) else outcome.seconds,
         "finished_at": now,
     }
     if isinstance(outcome, Failed):
@@ -281,11 +350,20 @@ def _ending(experiment: str, outcome: Completed | Failed, now: datetime) -> dict
 
 
 def _ended(
-    experiment: str, trial: PlannedTrial, outcome: Completed | Failed, now: datetime
-) -> TrialCompleted | TrialFailed:
+    experiment: str, trial: PlannedTrial, outcome: Ended, now: datetime
+) -> TrialCompleted | TrialCached | TrialFailed:
     heading = _heading(experiment, trial, now)
     if isinstance(outcome, Failed):
         return TrialFailed(**heading, reasons=outcome.reasons)
+    if isinstance(outcome, Cached):
+        return TrialCached(
+            **heading,
+            metrics=outcome.metrics,
+            eligible=outcome.eligible,
+            reasons=outcome.reasons,
+            recorded_by=outcome.recorded_by,
+            recorded_trial=outcome.recorded_trial,
+        )
     return TrialCompleted(
         **heading,
         metrics=outcome.metrics,

@@ -12,7 +12,7 @@ from schemas.base import Message
 from schemas.envelope import decode
 from schemas.experiments import ExperimentCompleted, ExperimentFailed, SurvivorsSelected
 from schemas.topics import EXPERIMENT_EVENTS, TRIAL_EVENTS
-from schemas.trials import TrialCompleted, TrialCreated, TrialFailed, TrialStoppedEarly
+from schemas.trials import TrialCached, TrialCompleted, TrialCreated, TrialFailed, TrialStoppedEarly
 from tests.e2e.conftest import PATIENCE_SECONDS, Service, request
 from tests.unit.search.combinations import COMBINATIONS, TRIALS, asked
 
@@ -65,11 +65,12 @@ def test_it_runs_from_its_request_to_its_survivors(told: dict[str, list[Any]], s
     assert not only(events, ExperimentFailed)
     (completed,) = only(events, ExperimentCompleted)
     created = {event.trial for event in only(events, TrialCreated)}
-    ended = [event.trial for kind in (TrialCompleted, TrialStoppedEarly) for event in only(events, kind)]
+    kinds = (TrialCompleted, TrialCached, TrialStoppedEarly)
+    ended = [event.trial for kind in kinds for event in only(events, kind)]
     assert not only(events, TrialFailed)
     assert sorted(ended) == sorted(created)
     assert (completed.finished, completed.failed) == (len(created), 0)
-    assert only(events, TrialCompleted)
+    assert only(events, TrialCompleted) or only(events, TrialCached)
     assert only(events, SurvivorsSelected)
     tickers = {event.tickers for event in only(events, TrialCreated)}
     assert tickers == {TICKERS if strategy == "multi_ticker_pbt" else TICKERS[:1]}

@@ -16,7 +16,7 @@ from orchestrator.store.database import Database
 from schemas.envelope import decode
 from schemas.experiments import ExperimentCompleted, SurvivorsSelected
 from schemas.topics import EXPERIMENT_EVENTS, TRIAL_EVENTS
-from schemas.trials import TrialCompleted, TrialCreated, TrialStoppedEarly
+from schemas.trials import TrialCached, TrialCompleted, TrialCreated, TrialStoppedEarly
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from streams.judging import Judge
@@ -41,7 +41,7 @@ async def told(kafka_config: dict[str, Any], tmp_path_factory: pytest.TempPathFa
     database = Database.open(settings.database_url)
     await database.upgrade()
     desk = Desk(kafka_config, database)
-    desk.judge = Judge(lambda timeframe: set(TICKERS), registered(), Limits(), 5)
+    desk.judge = Judge(lambda timeframe: set(TICKERS), registered(), Limits())
     assembler = EnsembleAssembler(Artifacts(directory / "artifacts"))
     try:
         desk.produce(
@@ -77,11 +77,11 @@ def test_it_runs_from_its_request_to_its_survivors(told: dict[str, list[Any]], s
     events = told[f"{strategy}-{algorithm}"]
     (completed,) = only(events, ExperimentCompleted)
     created = only(events, TrialCreated)
-    ended = only(events, TrialCompleted, TrialStoppedEarly)
+    ended = only(events, TrialCompleted, TrialCached, TrialStoppedEarly)
     assert sorted(event.trial for event in ended) == sorted(event.trial for event in created)
     assert (completed.finished, completed.failed) == (len(created), 0)
     assert len(created) == TRIALS[strategy]
-    assert only(events, TrialCompleted)
+    assert only(events, TrialCompleted, TrialCached)
     assert only(events, SurvivorsSelected)
     assert {event.tickers for event in created} == {TICKERS if strategy == "multi_ticker_pbt" else TICKERS[:1]}
     parents = [event.parent for event in created if event.parent]

@@ -59,7 +59,7 @@ class Desk:
     def __init__(self, config: dict[str, Any], database: Database) -> None:
         self.config = config
         self.database = database
-        self.judge = Judge(lambda timeframe: {"AAPL"}, {"elasticnet": ElasticNetTrainer()}, Limits(), 6)
+        self.judge = Judge(lambda timeframe: {"AAPL"}, {"elasticnet": ElasticNetTrainer()}, Limits(digits=6))
         self.topic = new_topic(config)
         # Other tests tell of their experiments on the same topic of events.
         self.mark = secrets.token_hex(4)

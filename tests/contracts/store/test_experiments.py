@@ -85,7 +85,8 @@ async def test_what_an_event_says_is_kept_with_the_experiment(db: Database) -> N
         found = await experiments.note(tx, experiment, passed, later(1))
     assert (found.state, found.updated_at) == (State.SELECTED, later(1))
     assert (found.trials, found.data_hash, found.verdict) == (7, hashes, VERDICT)
-    assert found.summary == {"finished": 6, "failed": 1, "best": 1.5, "deflated_sharpe": None, "seconds": 2.5}
+    figures = {"finished": 6, "failed": 1, "best": 1.5, "deflated_sharpe": None, "seconds": 2.5, "cached": 0}
+    assert found.summary == figures
     said = await events(db, "experiment-events", experiment)
     assert [(event.event, event.sequence) for event in said] == [
         ("accepted", 1),

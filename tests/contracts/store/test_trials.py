@@ -159,6 +159,16 @@ async def test_a_trial_tells_its_steps_and_ends_early_with_the_score_of_the_last
     ]
 
 
+async def test_a_trial_may_report_several_steps_at_once(db: Database) -> None:
+    experiment = await _planned(db, 1)
+    (plan,) = planned(1)
+    steps = [_reported(plan.trial, step, 10 * step, 0.1 * step) for step in (1, 2)]
+    async with db.transaction() as tx:
+        await trials.report(tx, experiment, steps, later(1))
+        assert list((await trials.steps(tx, experiment))[plan.trial].values()) == steps
+    assert [event.step for event in (await events(db, "trial-events", experiment))[1:]] == [1, 2]
+
+
 async def test_a_trial_that_ended_reports_no_more(db: Database) -> None:
     experiment = await _planned(db, 1)
     (plan,) = planned(1)
@@ -186,6 +196,60 @@ async def test_a_clone_is_told_with_its_parent_and_keeps_what_it_inherited(db: D
         (parent.trial, [({"alpha": 0.1}, 11), ({"alpha": 0.2}, 33)]),
     ]
     assert [event.parent for event in await events(db, "trial-events", experiment)] == [None, parent.trial]
+
+
+async def _known(db: Database, *cached: trials.Cached) -> str:
+    """Another experiment of two trials, some of which are known."""
+    experiment = await founded(db, 2)
+    async with db.transaction() as tx:
+        await trials.plan(tx, experiment, planned(2), NOW)
+        await trials.finish(tx, experiment, cached, later(1))
+    return experiment
+
+
+async def test_a_trial_that_is_known_ends_with_the_score_and_the_history_of_the_other(db: Database) -> None:
+    first = await _planned(db, 1)
+    async with db.transaction() as tx:
+        await trials.finish(tx, first, [completed("t00000")], NOW)
+    metrics: dict[str, float | None] = {"sharpe_ratio": 1.25}
+    second = await _known(db, trials.Cached("t00001", metrics, False, (REASON,), 1, None, first, "t00000"))
+    async with db.snapshot() as tx:
+        still_open, ended = await trials.of_experiment(tx, second)
+        histories = {name: await trials.histories(tx, name, ["t00000", "t00001"]) for name in (first, second)}
+        steps = await trials.steps(tx, second)
+    assert still_open.status is TrialStatus.CREATED
+    assert (ended.status, ended.metrics, ended.eligible, ended.reasons) == ("completed", metrics, False, (REASON,))
+    assert (ended.seconds, ended.started_at, ended.finished_at) == (0.0, None, later(1))
+    assert histories[second].keys() == {"t00001"}
+    for name in ("prediction", "profit"):
+        mine, theirs = getattr(histories[second]["t00001"], name), getattr(histories[first]["t00000"], name)
+        np.testing.assert_array_equal(mine, theirs)
+    assert (steps["t00001"][1].recorded_by, steps["t00001"][1].reasons) == (first, (REASON,))
+    told = (await events(db, "trial-events", second))[-1]
+    assert (told.event, told.trial, told.sequence) == ("cached", "t00001", 3)
+    assert (told.recorded_by, told.recorded_trial, told.metrics, told.eligible) == (first, "t00000", metrics, False)
+    assert told.reasons == (REASON,)
+
+
+async def test_a_trial_that_was_trained_in_full_on_the_way_keeps_that_history(db: Database) -> None:
+    experiment = await _planned(db, 1)
+    first, other = (completed("t00000", values).history for values in ((0.1, 0.2), (0.3, 0.4)))
+    async with db.transaction() as tx:
+        for history in (first, other):
+            await trials.keep_histories(tx, experiment, {"t00000": history})
+        cached = trials.Cached("t00000", {"sharpe_ratio": 1.0}, True, (), 1, None, experiment, "t00000")
+        await trials.finish(tx, experiment, [cached], NOW)
+        found = await trials.histories(tx, experiment, ["t00000"])
+    np.testing.assert_array_equal(found["t00000"].prediction, first.prediction)
+
+
+async def test_a_step_that_was_known_is_reported_as_that(db: Database) -> None:
+    experiment = await _planned(db, 1)
+    known = replace(_reported("t00000", 1, 11, 0.5), recorded_by="earlier", reasons=(REASON,))
+    async with db.transaction() as tx:
+        await trials.report(tx, experiment, [known], NOW)
+        assert (await trials.steps(tx, experiment))["t00000"] == {1: known}
+    assert (await events(db, "trial-events", experiment))[-1].recorded_by == "earlier"
 
 
 def _reported(trial: str, step: int, budget: int, sharpe: float | None) -> trials.Reported:

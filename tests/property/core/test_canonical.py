@@ -5,8 +5,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.canonical import FLOAT_DIGITS, canonical_json
+from orchestrator.core.canonical import FLOAT_DIGITS, canonical_json, fingerprint, search_key
+from orchestrator.core.dataset import Terms
 from orchestrator.core.grid import expand, size
+from orchestrator.core.splits import FoldPlan
+from schemas.search import Costs, SearchRequest
 
 text = st.text(max_size=5)
 leaf = (
@@ -60,3 +63,57 @@ def test_a_grid_has_as_many_different_configurations_as_its_size_says(grid: dict
     assert len(configurations) == size(grid)
     assert len({canonical_json(configuration) for configuration in configurations}) == size(grid)
     assert expand({name: grid[name] for name in reversed(grid)}) == configurations
+
+
+DIGITS = st.integers(1, 17)
+BASIS_POINTS = st.integers(0, 10_000)
+ALPHAS = st.floats(1e-5, 1.0)
+
+
+def described(alpha: float = 0.1, digits: int = FLOAT_DIGITS, **changed: Any) -> str:
+    base: dict[str, Any] = {
+        "algorithm": "elasticnet",
+        "algorithm_version": "1",
+        "data_hash": "0" * 64,
+        "ticker": "AAPL",
+        "timeframe": "1d",
+        "terms": Terms(),
+        "folds": FoldPlan(),
+        "cost": 0.0002,
+        "threshold": 0.7,
+        "exit_threshold": 0.35,
+        "seed": 42,
+        "calendar": "XNYS",
+    }
+    return fingerprint({"alpha": alpha}, digits=digits, **base | changed)
+
+
+@given(BASIS_POINTS, BASIS_POINTS, DIGITS)
+def test_a_basis_point_is_another_fingerprint_and_another_search_however_few_digits_count(
+    one: int, other: int, digits: int
+) -> None:
+    costs = [Costs(default_bps=float(each)) for each in (one, other)]
+    asked = [
+        SearchRequest(request_id="r", strategy="grid", algorithm="elasticnet", tickers=("AAPL",), costs=each)
+        for each in costs
+    ]
+    same = one == other
+    assert (len({described(digits=digits, cost=each.of("AAPL")) for each in costs}) == 1) is same
+    assert (len({search_key(each, algorithm_version="1", digits=digits) for each in asked}) == 1) is same
+
+
+@given(st.floats(0.01, 1.0), st.floats(0.01, 1.0), DIGITS)
+def test_thresholds_are_told_apart_to_the_last_digit(one: float, other: float, digits: int) -> None:
+    same = described(digits=digits, threshold=one) == described(digits=digits, threshold=other)
+    assert same is (one == other)
+
+
+@given(ALPHAS, ALPHAS, DIGITS, st.booleans())
+def test_hyper_parameters_that_are_written_alike_are_the_same_also_in_stages(
+    one: float, other: float, digits: int, staged: bool
+) -> None:
+    def of(alpha: float) -> str:
+        stages = [({"alpha": alpha}, 10), ({"alpha": 0.5}, 20)] if staged else []
+        return described(alpha, digits, stages=stages)
+
+    assert (of(one) == of(other)) is (canonical_json(one, digits) == canonical_json(other, digits))

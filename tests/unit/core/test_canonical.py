@@ -30,6 +30,7 @@ FINGERPRINT = {
     "threshold": 0.7,
     "exit_threshold": 0.35,
     "seed": 42,
+    "calendar": "XNYS",
 }
 
 
@@ -101,6 +102,8 @@ def test_what_has_no_json_form_is_an_error() -> None:
         {"threshold": 0.6},
         {"exit_threshold": 0.3},
         {"seed": 43},
+        {"calendar": "24/7"},
+        {"objective": ("psr", "max")},
         {"stages": [({"alpha": 0.1}, 10)]},
         {"stages": [({"alpha": 0.1}, 10), ({"alpha": 0.2}, 20)]},
     ],

@@ -49,6 +49,7 @@ def scored(
         prediction=np.array([0.1, np.nan, -0.2]),
         earned=(Earned("AAPL", np.array([3, 4, 5]), np.array([0.01, 0.0, -0.02])),),
         seconds=0.5,
+        fingerprint=digest(100 * NAMES.index(trial) + step) if trial in NAMES else digest(0),
     )
 
 

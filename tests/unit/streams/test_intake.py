@@ -51,8 +51,7 @@ class Desk:
         self.judge = Judge(
             tickers=lambda timeframe: {"AAPL", "MSFT"},
             algorithms={"elasticnet": ElasticNetTrainer()},
-            limits=Limits(),
-            digits=6,
+            limits=Limits(digits=6),
         )
         self.intake = Intake(
             database=db,

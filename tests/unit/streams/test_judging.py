@@ -15,8 +15,7 @@ BARS = {"1d": {"AAPL", "MSFT"}, "1h": {"AAPL"}}
 JUDGE = Judge(
     tickers=lambda timeframe: BARS.get(timeframe, set()),
     algorithms={"elasticnet": ElasticNetTrainer()},
-    limits=Limits(),
-    digits=6,
+    limits=Limits(digits=6),
 )
 
 
@@ -46,7 +45,7 @@ def test_the_same_work_has_the_same_key_whatever_it_is_called() -> None:
 
 
 def test_what_a_request_leaves_open_is_part_of_its_key() -> None:
-    other = Judge(JUDGE.tickers, JUDGE.algorithms, Limits(metric="sortino_ratio"), JUDGE.digits)
+    other = Judge(JUDGE.tickers, JUDGE.algorithms, Limits(metric="sortino_ratio", digits=6))
     assert JUDGE(request(), NOW).search_key != other(request(), NOW).search_key
     assert JUDGE(request(metric="sortino_ratio"), NOW).search_key == other(request(), NOW).search_key
 
