@@ -34,7 +34,7 @@ check: setup     ## architecture, style and types
 test: check      ## every check and every test
 	$(BIN)/pytest --verbose $(SIDE_BY_SIDE)
 
-test-fast: setup ## what needs neither broker nor Ray
+test-fast: setup ## what needs neither broker nor Ray, nor trains for long
 	$(BIN)/pytest -m "not slow" --quiet $(SIDE_BY_SIDE) --hypothesis-profile fast
 
 test-matrix: setup ## every strategy with every algorithm on the running service

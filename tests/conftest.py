@@ -20,7 +20,7 @@ pytest_plugins = ("tests.broker", "tests.ray_cluster")
 
 # No test asserts on time, and a busy machine makes a slow example of any.
 settings.register_profile("thorough", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("fast", deadline=None, max_examples=10)
 settings.load_profile("thorough")
 
 MARK = "RAY_ORCHESTRATOR_TESTS"

@@ -224,12 +224,14 @@ def _grid(request: SearchRequest, algorithm: Algorithm, limits: Limits) -> Itera
 
 def _refused(algorithm: Algorithm, configurations: Iterable[Mapping[str, Scalar]], where: str) -> Iterator[Reason]:
     """What the algorithm says against configurations, each thing once."""
-    refused = dict.fromkeys(
-        (reason.code, f"{where}/{reason.where}"[:256], reason.message)
-        for configuration in configurations
-        for reason in algorithm.refuse(configuration)
-    )
-    # One more than is listed is enough to say that there are more.
+    refused: dict[tuple[str, str, str], None] = {}
+    for configuration in configurations:
+        refused |= dict.fromkeys(
+            (reason.code, f"{where}/{reason.where}"[:256], reason.message) for reason in algorithm.refuse(configuration)
+        )
+        # One more than is listed is enough to say that there are more.
+        if len(refused) > MOST_REASONS:
+            break
     for code, place, message in islice(refused, MOST_REASONS + 1):
         yield Reason(code=code, where=place, message=message)
 

@@ -15,6 +15,8 @@ from schemas.compatibility import breaking_changes
 from schemas.json_schema import Direction
 from tests.strategies import DOCUMENTS, Document, values
 
+pytestmark = pytest.mark.slow
+
 RELEASED = sorted((Path(schemas.__file__).parent / "generated" / "released").glob("*/*.json"))
 
 

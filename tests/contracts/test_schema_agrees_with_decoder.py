@@ -13,6 +13,8 @@ from schemas.topics import TOPICS, Topic
 from tests.mutations import NESTING_LIMIT, is_good, mutants
 from tests.strategies import DOCUMENTS, Document, records
 
+pytestmark = pytest.mark.slow
+
 READ = [topic for topic in TOPICS if topic.consumed]
 topics_read = pytest.mark.parametrize("topic", READ, ids=lambda topic: topic.name)
 

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.gate import CASES, Case, Seen, figures, missed, searched
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 3
 
 

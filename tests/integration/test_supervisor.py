@@ -19,6 +19,8 @@ from streams.supervisor import ChildFailed, Supervisor
 from tests.integration.scripts import Script
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 QUICK = Backoff(first=0.01, longest=0.02, failures=3)
 
 

@@ -7,6 +7,8 @@ from orchestrator.algorithms.base import CannotTrain, Trainer
 from orchestrator.algorithms.elasticnet import ElasticNetPredictor
 from tests.contracts.algorithms.families import FAMILIES, NAMES, Family, fit, rows
 
+pytestmark = pytest.mark.slow
+
 ANEW = ["elasticnet", "huber_regressor"]
 anew = pytest.mark.parametrize("family", ANEW, indirect=True)
 """Families whose budget is a share of the rows."""

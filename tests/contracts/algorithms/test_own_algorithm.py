@@ -1,10 +1,13 @@
 """A package that adds an algorithm: laid out as an installer does, it is found by its name."""
 
 import numpy as np
+import pytest
 
 from orchestrator.algorithms.base import registered, trainer
 from orchestrator.core.arrays import Floats
 from tests.contracts.algorithms.families import NAMES, fit, rows
+
+pytestmark = pytest.mark.slow
 
 
 def test_it_is_found_by_its_name_beside_our_own() -> None:

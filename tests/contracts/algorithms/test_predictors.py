@@ -12,6 +12,8 @@ from orchestrator.algorithms.base import MalformedModel, Predictor, Trainer
 from orchestrator.core.arrays import Floats
 from tests.contracts.algorithms.families import NAMES, Family, fit, rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trained(family: Family, trainer: Trainer) -> tuple[Predictor, ...]:

@@ -19,6 +19,8 @@ from orchestrator.core.arrays import Floats
 from orchestrator.core.splits import purged_walk_forward
 from tests.contracts.algorithms.families import FAMILIES, NAMES, rows
 
+pytestmark = pytest.mark.slow
+
 SEED = 7
 Plain = Callable[[dict[str, Any], Floats, Floats, Floats], Floats]
 

@@ -11,6 +11,8 @@ from schemas.base import Scalar
 from schemas.search import Choice, Dimension
 from tests.contracts.algorithms.families import FAMILIES, NAMES, Family, fit, rows
 
+pytestmark = pytest.mark.slow
+
 
 def ends(dimension: Dimension) -> tuple[Scalar, ...]:
     return dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)

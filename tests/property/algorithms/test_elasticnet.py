@@ -2,6 +2,7 @@ import struct
 from contextlib import suppress
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import ElasticNet, Ridge
@@ -12,6 +13,8 @@ from orchestrator.algorithms.elasticnet import LIMITS, ElasticNetPredictor, Elas
 from orchestrator.algorithms.walk import Walk
 from orchestrator.core.arrays import Floats
 from orchestrator.core.splits import Fold, purged_walk_forward
+
+pytestmark = pytest.mark.slow
 
 TRAINER = ElasticNetTrainer()
 CLOSE = 1e-6

@@ -1,9 +1,12 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.algorithms.moments import BLOCK, Moments
 from orchestrator.core.arrays import Floats
+
+pytestmark = pytest.mark.slow
 
 
 @st.composite

@@ -9,6 +9,8 @@ from orchestrator.algorithms import penalised
 from orchestrator.algorithms.penalised import FLOOR, SLACK, Penalty, solve
 from orchestrator.core.arrays import Floats
 
+pytestmark = pytest.mark.slow
+
 PENALTIES = st.builds(
     Penalty,
     st.floats(-6.0, 1.0).map(lambda exponent: 10.0**exponent),

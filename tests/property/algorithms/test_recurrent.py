@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.algorithms.recurrent import forward, fresh, row_by_row, sequence
+
+pytestmark = pytest.mark.slow
 
 NAMES = st.lists(
     st.builds(lambda series, lag: f"{series}.lag{lag}" if lag else series, st.sampled_from("abc"), st.integers(0, 12)),

@@ -2,11 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.lookahead import scaling, suspects
 from tests.unit.features.markets import LEAKS, SCALED, SCALINGS, Market, honest, simulated
+
+pytestmark = pytest.mark.slow
 
 markets = st.builds(
     simulated,

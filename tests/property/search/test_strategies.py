@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from orchestrator.search.strategies.searchers import RandomSearcher
 from orchestrator.search.strategies.sequential import Sequential
 from schemas.search import IntegerRange
 from tests.unit.search.strategies.playing import SPACE, Outcome, Played, Told, play
+
+pytestmark = pytest.mark.slow
 
 ORDERS = st.integers(0, 1000)
 SLOTS = st.integers(1, 12)

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from orchestrator.core.dataset import Dataset
 from orchestrator.core.splits import Fold, FoldPlan
 from orchestrator.features.streaming import Stream, Work
 from orchestrator.search.streamed import Streamed, StreamedWalk, streamed
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("a", "b", "c")
 GRID: tuple[Configuration, ...] = tuple({"alpha": alpha, "l1_ratio": 0.5} for alpha in (0.001, 0.1))

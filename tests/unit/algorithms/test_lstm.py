@@ -11,6 +11,8 @@ from orchestrator.algorithms.lstm import LSTMTrainer
 from orchestrator.algorithms.recurrent import BATCH
 from orchestrator.core.arrays import Floats
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("jax", reason="THE EXTRA lstm IS NOT INSTALLED; install ray-orchestrator[lstm]")
 
 TRAINER = LSTMTrainer()

@@ -10,6 +10,8 @@ from orchestrator.search.inline import InlineSearch
 from schemas.search import SearchRequest
 from tests.unit.search.studies import driver_settings
 
+pytestmark = pytest.mark.slow
+
 LINEAR: peers.Grid = {"alpha": (0.001, 0.01), "l1_ratio": (0.1, 0.9)}
 TREES: dict[str, peers.Grid] = {
     "lightgbm": {"num_leaves": (4, 8), "n_estimators": (5,)},

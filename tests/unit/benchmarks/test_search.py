@@ -8,6 +8,8 @@ from benchmarks.searching import Ran
 from benchmarks.targets import TARGETS, Disagreement, Target, agree, missed
 from tests.unit.benchmarks.test_peers import ours
 
+pytestmark = pytest.mark.slow
+
 GOOD: dict[str, Any] = {
     "linear_grid": {"ours": 500.0, "over_gridsearchcv": 12.0, "over_tune_tuned": 10.0},
     "trees": {"ideal": 5.0, "over_ideal": 0.9, "over_gridsearchcv": 1.0},

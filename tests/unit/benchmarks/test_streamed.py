@@ -11,6 +11,8 @@ from orchestrator.core.calendar import ALWAYS_OPEN, calendar_named
 from orchestrator.core.dataset import Terms, prepare
 from orchestrator.features.parquet import ParquetFeatures
 
+pytestmark = pytest.mark.slow
+
 _MIB = 2**20
 
 

@@ -12,6 +12,8 @@ from orchestrator.features.samples import SAMPLE_TICKERS
 from schemas.base import Reason
 from tests.unit.features.markets import LEAKS, SCALED, SCALINGS, Maker, Market, honest, sample, simulated
 
+pytestmark = pytest.mark.slow
+
 MARKETS: dict[str, Callable[[], Market]] = {
     "daily_random_walk": lambda: simulated(11, 2500, clustered=False),
     "daily_clustered": lambda: simulated(12, 2500, momentum=0.05),

@@ -28,6 +28,8 @@ from tests.unit.search.combinations import SIZES, TRIALS
 from tests.unit.search.studies import driver_settings, search_request, write_market
 from tests.unit.search.test_course import Inline, Line, Unplugged
 
+pytestmark = pytest.mark.slow
+
 EARLIER, LATER = 1, 2
 OTHER_ALPHAS = {"alpha": (0.05, 0.02), "l1_ratio": (0.1, 0.9)}
 """Half of them are known of the usual grid."""

@@ -13,6 +13,8 @@ from orchestrator.search.strategies.tpe import OptunaSearcher
 from schemas.search import Choice, Dimension, IntegerRange, LogUniform, Uniform
 from tests.unit.search.strategies.playing import SPACE, Told, by_key, play, quality
 
+pytestmark = pytest.mark.slow
+
 Maker = Callable[[Space, int], Searcher]
 
 
