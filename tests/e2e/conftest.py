@@ -147,7 +147,7 @@ def request(service: Service, request_id: str, **fields: Any) -> dict[str, Any]:
         "strategy": "grid",
         "algorithm": "elasticnet",
         "tickers": list(TICKERS),
-        "param_grid": {"alpha": [0.001, 0.01], "l1_ratio": [0.4]},
+        "param_grid": {"alpha": [0.001, 0.01], "l1_ratio": [0.5]},
         "data_end": format_instant(service.feed_start()),
     } | fields
 

@@ -45,7 +45,6 @@ def test_the_dead_letters_hold_exactly_the_bad_ones_and_all_good_ones_take_effec
     story = service.follow(service.ask(**request(service, "fuzz-founder", deploy=deploy)), deploys=True)
     assert story.succeeded, story.reasons
 
-    # Other work than that of other tests, which would be answered by its results.
     small = {"tickers": ["IBM"], "param_grid": {"alpha": [0.01], "l1_ratio": [0.5]}}
     ids = [f"fuzz-{number:03}" for number in range(GOOD_EACH)]
     requests = [json.dumps(request(service, each, **small)).encode() for each in ids]
