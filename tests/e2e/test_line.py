@@ -114,7 +114,7 @@ def test_a_killed_worker_comes_back_and_goes_on_from_what_is_held(service: Servi
 
 def test_the_same_request_again_changes_nothing(service: Service, deployed: RequestStory) -> None:
     deploy = {"auto": True, "ensemble_name": "line", "top_n": 2, "gate": False}
-    service.ask(**request(service, "line-1", deploy=deploy))
+    service.ask(**request(service, "line-1", seed=7, deploy=deploy))
     marker = service.follow(
         service.ask(request_id="after-it", strategy="grid", algorithm="none", tickers=["AAPL"]), deploys=False
     )
