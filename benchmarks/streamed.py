@@ -27,8 +27,8 @@ from benchmarks.searching import environment, searched, service
 from orchestrator.algorithms.base import trainer
 from orchestrator.core.calendar import ALWAYS_OPEN
 from orchestrator.features.parquet import ParquetFeatures
-from orchestrator.features.streaming import stream
-from orchestrator.search.streamed import is_streamed, shared
+from orchestrator.search.reading import read
+from orchestrator.search.streamed import shared
 from orchestrator.search.study import study_of
 from schemas.search import Costs, SearchRequest
 
@@ -69,15 +69,16 @@ def _searched(folder: Path, rows: int, settings: Any, memory: "Memory") -> dict[
         param_grid=dict(GRID), costs=Costs(default_bps=COST_BPS),
     )  # fmt: skip
     family, source = trainer(request.algorithm), ParquetFeatures(folder / "features")
-    extents = {f"{TICKER}/{TIMEFRAME}": source.extent(TICKER, TIMEFRAME)}
-    if not is_streamed(family, extents, memory=16 * _GIB, stream_above=rows * COLUMNS * 4):
+    bars, streams = read(source, request, family, memory=16 * _GIB, stream_above=rows * COLUMNS * 4)
+    if not streams:
         raise RuntimeError("the rows are not streamed")
-    bars, features = stream(source, TICKER, TIMEFRAME)
     loaded = time.perf_counter()
     say(f"times and prices loaded, features judged: {_since(began)}, {memory}")
-    settings = replace(settings, cpus_per_trial=float(os.cpu_count() or 1))
-    ground = shared(study_of(request, {TICKER: bars}, family, settings, {TICKER: features}).grounds[TICKER])
-    del bars
+    kept = settings.tune_dir / "streamed"
+    kept.mkdir(parents=True)
+    study = study_of(request, bars, family, settings, streams, kept)
+    ground = shared(study.grounds[TICKER])
+    del bars, study
     say(f"folds and targets made: {_since(loaded)}, {memory}")
     found = searched(TuneSearch(settings), request, family, ground, settings)
     if len(found.scored) != len(GRID["alpha"]) * len(GRID["l1_ratio"]):

@@ -129,6 +129,8 @@ class Settings(BaseModel):
     """How long one trial may train; one that takes longer fails alone."""
     trial_memory_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 4096
     """Memory that one trial may take for itself, in MiB; one that takes more fails alone."""
+    stream_above_mb: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    """MiB of rows above which a search streams its features, or is refused; none: a quarter of the memory available."""
     ray_object_store_mb: Annotated[int, Field(ge=80, le=1_000_000)] = 512
     """Memory for the object store of the head that the service starts, in MiB."""
 

@@ -261,6 +261,7 @@ def driver_settings(settings: Settings) -> DriverSettings:
         gpus_per_trial=settings.ray_num_gpus_per_trial,
         trial_seconds=settings.trial_seconds,
         trial_memory_mb=settings.trial_memory_mb,
+        stream_above_mb=settings.stream_above_mb,
         defaults=defaults(settings),
         features_db=settings.features_db,
         max_concurrent_trials=settings.ray_max_concurrent_trials,

@@ -65,7 +65,7 @@ class _Surprise:
         return f"the next bar's {self.name}" if lead == 1 else f"the {self.name} {lead} bars ahead"
 
 
-def suspects(bars: Bars) -> tuple[Reason, ...]:
+def suspects(bars: Bars, *, whole: bool = True) -> tuple[Reason, ...]:
     """Why features of one ticker's bars must not be learnt from: `knows_the_future`, `scaled_on_the_whole_sample`.
 
     It judges where features come from, not what they earn: give it all bars that there are, those of a hold-out too.
@@ -76,13 +76,14 @@ def suspects(bars: Bars) -> tuple[Reason, ...]:
 
     Args:
         bars: with finite features, as a feature source gives them.
+        whole: they are all that there are; a part of them does not show by what a feature was scaled.
 
     Returns:
         At most one reason for each feature and code, in the order of `feature_names`; none for fewer than 100 bars.
     """
     reasons = []
     for name, values, foresight in zip(bars.feature_names, bars.features.T, _foresight(bars), strict=True):
-        found = {"knows_the_future": foresight, "scaled_on_the_whole_sample": scaling(values)}
+        found = {"knows_the_future": foresight, "scaled_on_the_whole_sample": scaling(values) if whole else None}
         where = f"{bars.ticker}/{bars.timeframe}/{name}"
         reasons += [Reason(code=code, where=where, message=message) for code, message in found.items() if message]
     return tuple(reasons)

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from orchestrator.algorithms.base import Predictor, Trainer
+from orchestrator.algorithms.base import Predictor, Trainer, Training
 from orchestrator.core.arrays import Floats, Times
 from orchestrator.core.draft import Assembled, Assembler
 from orchestrator.core.gate import Span
 from orchestrator.core.survivors import Selection
+from orchestrator.search.evaluation import Ground
 from orchestrator.search.judgement import Profit, profit_of
 from orchestrator.search.plan import Step
 from orchestrator.search.selection import draft_of, extended
 from orchestrator.search.settings import DriverSettings
+from orchestrator.search.streamed_walk import StreamedWalk
 from orchestrator.search.study import Holdout, Study
 from schemas.search import Deploy
 
@@ -54,10 +56,7 @@ def refit(study: Study, trainer: Trainer, steps: Sequence[Step], *, threads: int
         own = [step for step in steps if ticker in step.trial.tickers]
         if not own:
             continue
-        rows = ground.dataset
-        training = trainer.prepare(
-            rows.features, rows.target, rows.feature_names, seed=study.rules.seed, threads=threads
-        )
+        training = _whole(ground, trainer, seed=study.rules.seed, threads=threads)
         for step in own:
             start: Predictor | None = None
             for stage in step.stages:
@@ -108,6 +107,14 @@ def span_of(holdout: Holdout) -> Span:
     """The bars of one ticker's hold-out."""
     times = holdout.dataset.event_time[holdout.start :]
     return Span(_moment(times[0]), _moment(times[-1]))
+
+
+def _whole(ground: Ground, trainer: Trainer, *, seed: int, threads: int) -> Training:
+    """The training set of all of a ground's rows."""
+    if ground.streamed is not None:
+        return StreamedWalk(trainer, ground, threads).whole
+    rows = ground.dataset
+    return trainer.prepare(rows.features, rows.target, rows.feature_names, seed=seed, threads=threads)
 
 
 def _later(foreseen: Assembled, study: Study) -> dict[str, tuple[Times, Floats]]:

@@ -3,9 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+import psutil
 
 from orchestrator.algorithms.base import Trainer, trainer
 from orchestrator.core.arrays import Floats
@@ -22,10 +26,12 @@ from orchestrator.search.memory import Memory, recorded_in
 from orchestrator.search.outcomes import Known, Outcome, Scored
 from orchestrator.search.plan import PlannedTrial, Stage, Step
 from orchestrator.search.populations import populations_of
+from orchestrator.search.reading import read
 from orchestrator.search.recorder import Progress, Recorder, Subject
 from orchestrator.search.selection import Wish, best_of, metric_of, survivors_of, told, wishes_of
 from orchestrator.search.settings import DriverSettings
-from orchestrator.search.study import Study, load, study_of
+from orchestrator.search.streamed import emptied, mapped, shared
+from orchestrator.search.study import Study, study_of
 from orchestrator.search.verdict import Candidacy, settle
 from orchestrator.store import experiments, ledger, requests, trials
 from orchestrator.store.database import Database
@@ -41,6 +47,7 @@ log = logging.getLogger(__name__)
 DRIVEN = (State.WAITING, State.RUNNING, State.SEARCHED, State.SELECTED)
 """States that a driver leads on from, in their order; from `deploying` on it is the deployer's."""
 UNFINISHED = (TrialStatus.CREATED, TrialStatus.RUNNING)
+MIB = 2**20
 
 
 class Search(Protocol):
@@ -88,10 +95,11 @@ class Course:
         found = await self._found()
         if found.state not in DRIVEN or found.verdict is not None:
             return
-        study = await self._study(found)
-        steps = (self._begin, self._search, self._select, self._settle)
-        for step in steps[DRIVEN.index(found.state) :]:
-            await step(found, study)
+        with emptied(self._folder):
+            study = await self._study(found)
+            steps = (self._begin, self._search, self._select, self._settle)
+            for step in steps[DRIVEN.index(found.state) :]:
+                await step(found, study)
 
     async def _fail(self, reasons: tuple[Reason, ...]) -> None:
         """End the experiment as failed."""
@@ -107,11 +115,26 @@ class Course:
         async with self.database.snapshot() as tx:
             return await experiments.get(tx, self.experiment)
 
+    @property
+    def _folder(self) -> Path:
+        """Where predictions lie that are larger than memory."""
+        return self.settings.tune_dir / "streamed" / self.experiment
+
     async def _study(self, found: Experiment) -> Study:
         def prepared() -> Study:
             source = source_at(self.settings.features_dir, self.settings.features_db)
-            algorithm = trainer(found.request.algorithm)
-            return study_of(found.request, load(source, found.request), algorithm, self.settings)
+            algorithm, above = trainer(found.request.algorithm), self.settings.stream_above_mb
+            bars, streams = read(
+                source,
+                found.request,
+                algorithm,
+                memory=psutil.virtual_memory().available,
+                stream_above=None if above is None else above * MIB,
+            )
+            study = study_of(found.request, bars, algorithm, self.settings, streams, self._folder)
+            if not streams:
+                return study
+            return replace(study, grounds={ticker: shared(ground) for ticker, ground in study.grounds.items()})
 
         return await asyncio.to_thread(prepared)
 
@@ -206,7 +229,7 @@ class Course:
 
     async def _select(self, found: Experiment, study: Study) -> None:
         """The survivors are known. Of the founding request: others that attached may keep more or fewer."""
-        known, predictions = await self._records(found)
+        known, predictions = await self._records(found, study)
         selection = survivors_of(study, known, predictions, found.request.deploy.top_n)
         now = self.clock()
         event = SurvivorsSelected(
@@ -223,7 +246,7 @@ class Course:
 
     async def _settle(self, found: Experiment, study: Study) -> None:
         """Every ensemble that is wished for is assembled and judged; those that may be deployed are proposed."""
-        known, predictions = await self._records(found)
+        known, predictions = await self._records(found, study)
         async with self.database.snapshot() as tx:
             wishes = wishes_of(await requests.deploy_clauses(tx, found.id), found.request_id)
             steps = await trials.steps(tx, found.id)
@@ -257,13 +280,20 @@ class Course:
         async with self.database.snapshot() as tx:
             return await ledger.of_lineages(tx, tuple(study.lineages.values()))
 
-    async def _records(self, found: Experiment) -> tuple[list[Trial], dict[str, Floats]]:
+    async def _records(self, found: Experiment, study: Study) -> tuple[list[Trial], dict[str, Floats]]:
         """Every trial, and the out-of-fold predictions of those that are completed."""
         async with self.database.snapshot() as tx:
             known = await trials.of_experiment(tx, found.id)
             completed = [trial.trial for trial in known if trial.status is TrialStatus.COMPLETED]
-            records = await trials.histories(tx, found.id, completed)
-        return known, {trial: record.prediction for trial, record in records.items()}
+            if not study.streamed:
+                records = await trials.histories(tx, found.id, completed)
+                return known, {name: each.prediction.astype(np.float64, copy=False) for name, each in records.items()}
+            # All of them may be larger than memory.
+            predictions: dict[str, Floats] = {}
+            for name in completed:
+                for record in (await trials.histories(tx, found.id, [name])).values():
+                    predictions[name] = mapped(self._folder / f"{name}.npy", record.prediction)
+        return known, predictions
 
 
 def _cached(steps: Mapping[str, Mapping[int, trials.Reported]]) -> int:

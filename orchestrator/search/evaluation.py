@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from orchestrator.core.scoring import History, evaluate_history
 from orchestrator.core.splits import Fold
 from orchestrator.search.outcomes import Earned, Failed, Scored
 from orchestrator.search.plan import Job, State, Step
-from orchestrator.search.streamed import Kept, Streamed, StreamedWalk
+from orchestrator.search.streamed import Kept, Streamed
+from orchestrator.search.streamed_walk import StreamedWalk
 from schemas.base import Reason
 
 MESSAGE_LENGTH = 1000
@@ -186,7 +189,10 @@ def _score(step: Step, row: int, parts: Sequence[_Part], bench: Bench) -> Scored
 
 
 def _joined(predictions: Sequence[Floats | Kept]) -> Floats | Kept:
-    """Of one ticker as they are: those that are kept in a file stay there."""
+    """One ticker after the other; those that are kept in files stay there."""
+    kept = [each for each in predictions if isinstance(each, Kept)]
+    if kept:
+        return reduce(add, kept)
     return predictions[0] if len(predictions) == 1 else np.concatenate([np.asarray(each) for each in predictions])
 
 

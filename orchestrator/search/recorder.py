@@ -17,6 +17,7 @@ from orchestrator.core.deflation import moments
 from orchestrator.core.profit import combined
 from orchestrator.search.outcomes import Failed, GivenUp, Known, Outcome, Planned, Scored, Started
 from orchestrator.search.plan import PlannedTrial
+from orchestrator.search.streamed import Kept
 from orchestrator.store import experiments, fingerprints, ledger, trials
 from orchestrator.store.database import Database
 from orchestrator.store.fingerprints import Fingerprint
@@ -25,6 +26,8 @@ from schemas.experiments import ExperimentProgress
 
 BATCH_SECONDS = 0.05
 """How long outcomes wait for others to share their commit."""
+BATCH_PREDICTIONS = 2**22
+"""Predictions of the outcomes that share one; the last of them may bring more."""
 PROGRESS_SECONDS = 0.5
 """Between two progress events, at least."""
 
@@ -134,6 +137,7 @@ class Recorder:
                     await self._commit(tx, outcomes)
                     if ended or self._due():
                         await self._note_progress(tx)
+                _forget(outcomes)
         finally:
             self._failed = not ended
 
@@ -142,8 +146,10 @@ class Recorder:
         batch = [await self._queue.get()]
         if batch[0] is not None:
             await asyncio.sleep(BATCH_SECONDS)
-        while batch[-1] is not None and not self._queue.empty():
+        predictions = _predictions(batch[0])
+        while batch[-1] is not None and not self._queue.empty() and predictions < BATCH_PREDICTIONS:
             batch.append(self._queue.get_nowait())
+            predictions += _predictions(batch[-1])
         return [outcome for outcome in batch if outcome is not None], batch[-1] is None
 
     async def _commit(self, tx: AsyncSession, outcomes: Sequence[Outcome]) -> None:
@@ -293,7 +299,21 @@ def _row(outcome: Scored | Known | Failed) -> trials.Ended:
 
 def _history(scored: Scored) -> trials.History:
     _, profit = combined([(each.session_ids, each.profit) for each in scored.earned])
-    return trials.History(np.asarray(scored.prediction), profit)
+    # What is kept in files is of single precision there.
+    precision = np.float32 if isinstance(scored.prediction, Kept) else np.float64
+    return trials.History(np.asarray(scored.prediction, precision), profit)
+
+
+def _predictions(outcome: Outcome | None) -> int:
+    """How many an outcome brings."""
+    return len(outcome.prediction) if isinstance(outcome, Scored) else 0
+
+
+def _forget(outcomes: Sequence[Outcome]) -> None:
+    """Delete the predictions that are kept in files; what is needed of them has been written."""
+    for outcome in outcomes:
+        if isinstance(outcome, Scored) and isinstance(outcome.prediction, Kept):
+            outcome.prediction.forget()
 
 
 def _kind(outcome: Outcome) -> Callable[..., Awaitable[None]]:

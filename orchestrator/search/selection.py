@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from orchestrator.algorithms.base import Predictor
-from orchestrator.core.arrays import Flags, Floats, Integers
+from orchestrator.core.arrays import Flags, Floats, Integers, Times
 from orchestrator.core.dataset import Dataset
 from orchestrator.core.draft import Candidate, EnsembleDraft
 from orchestrator.core.survivors import Contender, Selection, select
@@ -122,6 +122,7 @@ def draft_of(
     request = study.request
     threshold = settings.threshold if deploy.threshold is None else deploy.threshold
     tickers = sorted({ticker for kept in selection.kept for ticker in kept.contender.tickers})
+    records = {ticker: _record(study.grounds[ticker]) for ticker in tickers}
     return EnsembleDraft(
         ensemble=deploy.ensemble_name or experiment,
         experiment=experiment,
@@ -132,7 +133,7 @@ def draft_of(
         candidates=tuple(
             candidate
             for kept in selection.kept
-            for candidate in _candidates(study, kept.contender, predictors[kept.contender.trial])
+            for candidate in _candidates(records, kept.contender, predictors[kept.contender.trial])
         ),
         voting=deploy.voting or settings.voting,
         threshold=threshold,
@@ -163,14 +164,38 @@ def trainable_rows(dataset: Dataset) -> Flags:
     return flags
 
 
-def _candidates(study: Study, contender: Contender, predictors: Mapping[str, Predictor]) -> Iterator[Candidate]:
+@dataclass(frozen=True, eq=False)
+class _Record:
+    """What the candidates of one ticker share: fields as those of `Candidate`."""
+
+    event_time: Times
+    target: Floats
+    fold: Integers
+    probe: Floats
+
+
+def _record(ground: Ground) -> _Record:
+    dataset, rows = ground.dataset, test_rows(ground)
+    known = np.flatnonzero(trainable_rows(dataset))[-PROBE_ROWS:]
+    return _Record(
+        event_time=dataset.event_time[rows],
+        target=dataset.target[rows],
+        fold=np.repeat(np.arange(len(ground.folds)), [len(fold.test) for fold in ground.folds]),
+        probe=(
+            dataset.features[known]
+            if ground.streamed is None
+            else ground.streamed.stream.rows(dataset.event_time[known])
+        ),
+    )
+
+
+def _candidates(
+    records: Mapping[str, _Record], contender: Contender, predictors: Mapping[str, Predictor]
+) -> Iterator[Candidate]:
     """A survivor on each of its tickers."""
     if contender.predictions is None:
         raise ValueError(f"{contender.trial} survived without predictions")
     for ticker, prediction in zip(contender.tickers, contender.predictions, strict=True):
-        ground = study.grounds[ticker]
-        rows = test_rows(ground)
-        known = ground.dataset.features[trainable_rows(ground.dataset)]
         yield Candidate(
             trial=contender.trial,
             ticker=ticker,
@@ -178,11 +203,8 @@ def _candidates(study: Study, contender: Contender, predictors: Mapping[str, Pre
             metric=_known(contender.metric),
             fingerprint=contender.fingerprint,
             predictor=predictors[ticker],
-            event_time=ground.dataset.event_time[rows],
             prediction=prediction,
-            target=ground.dataset.target[rows],
-            fold=np.repeat(np.arange(len(ground.folds)), [len(fold.test) for fold in ground.folds]),
-            probe=known[-PROBE_ROWS:],
+            **vars(records[ticker]),
         )
 
 
@@ -190,19 +212,19 @@ def _by_ticker(study: Study, trial: Trial, prediction: Floats | None) -> tuple[F
     """A trial's predictions (n_oof,) on each of its tickers."""
     if prediction is None:
         return None
-    lengths = [len(test_rows(study.grounds[ticker])) for ticker in trial.tickers]
+    lengths = [sum(len(fold.test) for fold in study.grounds[ticker].folds) for ticker in trial.tickers]
     return tuple(np.split(prediction, np.cumsum(lengths)[:-1]))
 
 
 def _extended(candidate: Candidate, study: Study) -> Candidate:
     holdout = study.holdouts[candidate.ticker]
     later = slice(holdout.start, None)
-    features = holdout.dataset.features[later]
-    fold = np.full(len(features), candidate.fold[-1] + 1)
+    predicted = np.concatenate([candidate.predictor.predict(features) for features in holdout.features()])
+    fold = np.full(len(predicted), candidate.fold[-1] + 1)
     return replace(
         candidate,
         event_time=np.concatenate([candidate.event_time, holdout.dataset.event_time[later]]),
-        prediction=np.concatenate([candidate.prediction, candidate.predictor.predict(features)]),
+        prediction=np.concatenate([candidate.prediction, predicted]),
         target=np.concatenate([candidate.target, holdout.dataset.target[later]]),
         fold=np.concatenate([candidate.fold, fold]),
     )

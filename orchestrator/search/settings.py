@@ -33,6 +33,8 @@ class DriverSettings:
     trial_seconds: float = 3600.0
     """After which a trial fails; so of its memory."""
     trial_memory_mb: int = 4096
+    stream_above_mb: int | None = None
+    """MiB of rows above which features are streamed; None: a share of the memory that is there."""
     defaults: Defaults = field(default_factory=Defaults)
     metric: MetricName = "sharpe_ratio"
     """Where the request names none; so the next three."""

@@ -1,20 +1,22 @@
 """What an experiment works on: its rows, its rules and what makes two of its trials the same, before any training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 from orchestrator.algorithms.base import Trainer
+from orchestrator.core.arrays import Floats
 from orchestrator.core.bars import Bars
 from orchestrator.core.calendar import DEFAULT_CALENDAR, Calendar, calendar_named
 from orchestrator.core.canonical import fingerprint, lineage_key
 from orchestrator.core.dataset import Dataset, Terms, holdout_start, prepare, terms_of
 from orchestrator.core.errors import Refused
 from orchestrator.core.lookahead import suspects
-from orchestrator.core.splits import Fold, FoldPlan
-from orchestrator.features.source import FeatureSource
-from orchestrator.features.streaming import Stream
+from orchestrator.core.splits import FoldPlan
+from orchestrator.features.blocks import Stream
+from orchestrator.features.streaming import samples
 from orchestrator.search.evaluation import OBJECTIVE, Ground, Rules
 from orchestrator.search.plan import PlannedTrial, Stage
 from orchestrator.search.settings import DriverSettings
@@ -29,6 +31,15 @@ class Holdout:
 
     dataset: Dataset
     start: int
+    stream: Stream | None = None
+    """Where the features are, if the dataset holds none."""
+
+    def features(self) -> Iterator[Floats]:
+        """Features (m, f) of the hold-out's rows, a few after the other."""
+        if self.stream is None:
+            yield self.dataset.features[self.start :]
+        else:
+            yield from self.stream.in_order(self.dataset.event_time[self.start :])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +65,11 @@ class Study:
     def data_hash(self) -> dict[str, str]:
         """Of the rows that trials see, by ticker."""
         return {ticker: ground.dataset.data_hash for ticker, ground in self.grounds.items()}
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its rows are larger than memory."""
+        return any(ground.streamed is not None for ground in self.grounds.values())
 
     @property
     def together(self) -> bool:
@@ -91,32 +107,23 @@ def is_together(request: SearchRequest) -> bool:
     return request.strategy == "multi_ticker_pbt" and len(request.tickers) > 1
 
 
-def load(source: FeatureSource, request: SearchRequest) -> dict[str, Bars]:
-    """The bars that a request is about, by ticker.
-
-    Raises:
-        Refused: with the faults of all tickers.
-    """
-    bars: dict[str, Bars] = {}
-    faults: list[Reason] = []
-    for ticker in request.tickers:
-        try:
-            bars[ticker] = source.load(ticker, request.timeframe, request.data_start, request.data_end)
-        except Refused as refused:
-            faults += refused.reasons
-    if faults:
-        raise Refused(faults)
-    return bars
-
-
 def study_of(
     request: SearchRequest,
     bars: Mapping[str, Bars],
     trainer: Trainer,
     settings: DriverSettings,
     streams: Mapping[str, Stream] = MappingProxyType({}),
+    folder: Path = Path(),
 ) -> Study:
-    """Turn a request and its bars, by ticker, into rows and rules; `streams` has the tickers whose features go by.
+    """Turn a request and its bars into rows and rules.
+
+    Args:
+        request: what is searched for.
+        bars: by ticker.
+        trainer: the family.
+        settings: for what the request leaves open.
+        streams: by ticker the features that go by; these bars have none.
+        folder: for predictions over these, as long as they are not recorded.
 
     Raises:
         Refused: the bars cannot be searched on as the request asks, or a feature knows the future; with the faults of
@@ -129,17 +136,18 @@ def study_of(
     holdouts: dict[str, Holdout] = {}
     faults: list[Reason] = []
     for ticker in request.tickers:
-        faults += suspects(bars[ticker])
         try:
+            faults += _suspects(bars[ticker], streams.get(ticker))
             start = holdout_start(bars[ticker], request.holdout, calendar)
             dataset = _dataset(bars[ticker], start, terms, calendar)
             split, cost = folds.split(dataset.label_end), request.costs.of(ticker)
             if ticker in streams:
-                grounds[ticker] = _streamed(dataset, split, cost, streams[ticker], settings)
+                without, tests, way = streamed(dataset, split, streams[ticker], folder)
+                grounds[ticker] = Ground(without, tests, cost, way)
             else:
                 grounds[ticker] = Ground(dataset, split, cost)
             if request.holdout:
-                holdouts[ticker] = Holdout(prepare(bars[ticker], terms, calendar), start)
+                holdouts[ticker] = Holdout(prepare(bars[ticker], terms, calendar), start, streams.get(ticker))
         except Refused as refused:
             faults += (_told_of(ticker, reason) for reason in refused.reasons)
     if faults:
@@ -168,11 +176,15 @@ def _dataset(bars: Bars, start: int, terms: Terms, calendar: Calendar) -> Datase
     return prepare(bars if start == len(bars) else bars.head(start), terms, calendar)
 
 
-def _streamed(
-    dataset: Dataset, folds: tuple[Fold, ...], cost: float, stream: Stream, settings: DriverSettings
-) -> Ground:
-    without, tests, way = streamed(dataset, folds, stream, settings.tune_dir / "streamed")
-    return Ground(without, tests, cost, way)
+def _suspects(bars: Bars, features: Stream | None) -> tuple[Reason, ...]:
+    """Features that know the future; of those that go by, samples are looked at."""
+    if features is None:
+        return suspects(bars)
+    found: dict[str, Reason] = {}
+    for sample in samples(bars, features):
+        for reason in suspects(sample, whole=False):
+            found.setdefault(reason.where, reason)
+    return tuple(found.values())
 
 
 def _told_of(ticker: str, reason: Reason) -> Reason:

@@ -40,16 +40,20 @@ class Cluster:
     available: float
 
 
-def cluster_for(settings: DriverSettings, trainer: Trainer, nodes: Sequence[Mapping[str, float]]) -> Cluster:
+def cluster_for(
+    settings: DriverSettings, trainer: Trainer, nodes: Sequence[Mapping[str, float]], *, streamed: bool = False
+) -> Cluster:
     """How a family's trials fit a cluster of nodes with these resources.
 
-    A trial takes what the settings say, else what the family asks for, and never more than the largest node has.
+    A trial takes what the settings say, else what the family asks for, and never more than the largest node has. Where
+    features are streamed, each job goes through all of them, and workers on all nodes read them: they have all cores.
     """
     asked = trainer.resources
-    cpus = min(settings.cpus_per_trial or asked.cpus, max((node.get("CPU", 0.0) for node in nodes), default=1.0))
+    available = sum(node.get("CPU", 0.0) for node in nodes)
+    most = available if streamed else max((node.get("CPU", 0.0) for node in nodes), default=1.0)
+    cpus = min(settings.cpus_per_trial or (available if streamed else asked.cpus), most)
     wanted = asked.gpus if settings.gpus_per_trial is None else settings.gpus_per_trial
     gpus = min(wanted, max((node.get("GPU", 0.0) for node in nodes), default=0.0))
-    available = sum(node.get("CPU", 0.0) for node in nodes)
     cpus = max(cpus, 0.1)
     lanes = max(1, min(settings.max_concurrent_trials, int(available // cpus)))
     return Cluster(lanes, cpus, gpus, settings.max_concurrent_trials, available)
@@ -199,7 +203,8 @@ class TuneSearch:
             Refused: workers die before they have a trial (`workers_fail`).
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        cluster = cluster_for(self.settings, trainer, nodes)
+        streamed = any(ground.streamed is not None for ground in grounds.values())
+        cluster = cluster_for(self.settings, trainer, nodes, streamed=streamed)
         lanes.start(self.settings, cluster.gpus)
         references = {ticker: reference(ground) for ticker, ground in grounds.items()}
         limits = Limits(self.settings.trial_seconds, self.settings.trial_memory_mb)

@@ -66,8 +66,8 @@ class Trial(PlannedTrial):
 class History:
     """What a trial said and earned out of fold."""
 
-    prediction: npt.NDArray[np.float64]
-    """(n_oof,) predicted returns, tests concatenated in fold order."""
+    prediction: npt.NDArray[Any]
+    """(n_oof,) predicted returns in single or double precision, tests concatenated in fold order."""
     profit: npt.NDArray[np.float64]
     """(n_sessions,) net profit and loss by session."""
 

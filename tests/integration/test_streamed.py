@@ -1,7 +1,7 @@
-"""A search over features that go by finds what the search over features in memory finds."""
+"""A request over features that are larger than memory leads where it leads over the same features in memory."""
 
+import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +9,35 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from orchestrator.features.parquet import ParquetFeatures
-from orchestrator.features.streaming import stream
-from orchestrator.search.evaluation import Ground
+from orchestrator.core.arrays import Floats
+from orchestrator.core.lifecycle import State
+from orchestrator.search.course import Course
+from orchestrator.search.driver import utc_now
 from orchestrator.search.inline import InlineSearch
-from orchestrator.search.outcomes import Failed, Outcome, Scored
-from orchestrator.search.streamed import StreamedWalk, shared
-from orchestrator.search.study import Study, study_of
+from orchestrator.store.database import Database
+from schemas.experiments import Survivor, SurvivorsSelected
+from schemas.search import Deploy
+from serving.artifacts import Artifacts
+from serving.assemble import EnsembleAssembler
 from streams.child import Facts
+from tests.integration.searching import Ended, admitted, ended, lead
 from tests.ray_cluster import connected
-from tests.unit.search.studies import NAMES, TRAINER, campaign_of, driver_settings, search_request, study, write_market
+from tests.unit.search.studies import NAMES, TRAINER, driver_settings, search_request, write_market
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray Data sets deprecated options of its own.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
-]
+pytestmark = pytest.mark.slow
 
 ROWS = 1200
+REQUEST = search_request(
+    holdout=60, deploy=Deploy(auto=True, ensemble_name="bot", top_n=2, gate=False), name="streamed"
+)
+REFUSED = search_request(
+    algorithm="random_forest_regressor", param_grid={"n_estimators": (5,)}, request_id="refused", name="refused"
+)
 
 
 @pytest.fixture(scope="module")
-def in_memory(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
-    """A market in several files of small row groups, with a warm-up, and the study of it."""
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A market in several files of small row groups, with a warm-up."""
     directory = tmp_path_factory.mktemp("streamed")
     write_market(directory / "features", "AAA", rows=ROWS)
     (file,) = (directory / "features" / "AAA" / "1d").iterdir()
@@ -40,7 +46,7 @@ def in_memory(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
     file.unlink()
     for name, begin, stop in (("c", 0, 500), ("a", 500, 501), ("b", 501, ROWS)):
         pa.parquet.write_table(rows[begin:stop], file.with_name(f"{name}.parquet"), row_group_size=64)
-    return directory, study(directory, search_request(holdout=60))
+    return directory
 
 
 def _without_beginning(values: pa.ChunkedArray) -> pa.Array:
@@ -50,48 +56,91 @@ def _without_beginning(values: pa.ChunkedArray) -> pa.Array:
 
 
 @pytest.fixture(scope="module")
-def streaming(in_memory: tuple[Path, Study], ray_head: Facts) -> Iterator[Study]:
-    """The same study over a stream, with Ray there to read it."""
-    directory, work = in_memory
+def streaming(directory: Path, ray_head: Facts) -> Iterator[dict[str, Ended]]:
+    """Both requests led by drivers to which no row fits into memory."""
     with connected(ray_head):
-        bars, features = stream(ParquetFeatures(directory / "features"), "AAA", "1d")
-        found = study_of(work.request, {"AAA": bars}, TRAINER, driver_settings(directory), {"AAA": features})
-        yield replace(found, grounds={"AAA": shared(found.grounds["AAA"])})
+        yield asyncio.run(lead(directory, {"streamed": REQUEST, "refused": REFUSED}, stream_above_mb=0))
 
 
-def searched(directory: Path, work: Study, search: object) -> list[Scored]:
-    told: list[Outcome] = []
-    assert callable(search)
-    search("streamed", campaign_of(directory, work), TRAINER, work.grounds, work.rules, told.append)
-    assert not [outcome for outcome in told if isinstance(outcome, Failed)]
-    return sorted((outcome for outcome in told if isinstance(outcome, Scored)), key=lambda scored: scored.trial)
+@pytest.fixture(scope="module")
+def in_memory(directory: Path) -> Ended:
+    """The same request where all rows fit, without Ray."""
+    apart = directory / "in_memory"
+    apart.mkdir()
+    (apart / "features").symlink_to(directory / "features")
+    return asyncio.run(_led(apart))
 
 
-def test_a_streamed_search_on_tune_gives_the_same_predictions_and_metrics(
-    in_memory: tuple[Path, Study], streaming: Study
+async def _led(directory: Path) -> Ended:
+    settings = driver_settings(directory)
+    db = Database.open(settings.database_url)
+    await db.upgrade()
+    try:
+        name = await admitted(db, REQUEST, 0)
+        assembler = EnsembleAssembler(Artifacts(directory / "artifacts"))
+        await Course(name, settings, InlineSearch(), assembler, db, utc_now).lead()
+        return await ended(db, name)
+    finally:
+        await db.close()
+
+
+def test_trials_are_the_same_with_the_same_predictions_and_metrics(
+    streaming: dict[str, Ended], in_memory: Ended
 ) -> None:
-    from orchestrator.search.tuner import TuneSearch
-
-    directory, work = in_memory
-    assert streaming.data_hash == work.data_hash
-    assert streaming.grounds["AAA"].dataset.features.size == 0
-    expected = searched(directory, work, InlineSearch())
-    found = searched(directory, streaming, TuneSearch(driver_settings(directory)))
-    assert [scored.trial for scored in found] == [scored.trial for scored in expected]
-    assert len(found) == 4
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(one.prediction), np.asarray(other.prediction), rtol=1e-6, atol=1e-9)
+    found = streaming["streamed"]
+    assert len(found.trials) == 4
+    for one, other in zip(found.trials, in_memory.trials, strict=True):
+        assert (one.trial, one.fingerprint, one.data_hash) == (other.trial, other.fingerprint, other.data_hash)
+        assert (one.status, one.eligible, one.reasons) == (other.status, other.eligible, other.reasons)
         assert one.metrics == pytest.approx(other.metrics, rel=1e-6)
-        assert (one.eligible, one.reasons) == (other.eligible, other.reasons)
-        np.testing.assert_allclose(one.earned[0].profit, other.earned[0].profit, rtol=1e-6, atol=1e-12)
+        mine, theirs = found.histories[one.trial], in_memory.histories[other.trial]
+        np.testing.assert_allclose(mine.prediction, theirs.prediction, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(mine.profit, theirs.profit, rtol=1e-6, atol=1e-12)
 
 
-def test_survivors_are_refitted_on_the_rows_that_go_by(in_memory: tuple[Path, Study], streaming: Study) -> None:
-    ground: Ground = in_memory[1].grounds["AAA"]
-    known = np.isfinite(ground.dataset.target)
-    whole = TRAINER.prepare(ground.dataset.features[known], ground.dataset.target[known], NAMES, seed=0, threads=1)
-    configuration = {"alpha": 0.01, "l1_ratio": 0.1}
-    (expected,) = whole.fit([configuration])
-    (found,) = StreamedWalk(TRAINER, streaming.grounds["AAA"]).refit([configuration])
-    features = ground.dataset.features
-    np.testing.assert_allclose(found.predict(features), expected.predict(features), rtol=1e-9)
+def test_survivors_and_their_verdict_are_the_same_hold_out_and_all(
+    streaming: dict[str, Ended], in_memory: Ended
+) -> None:
+    found = streaming["streamed"]
+    assert found.experiment.state is in_memory.experiment.state is State.DEPLOYING
+    assert found.said == in_memory.said
+    for one, other in zip(_survivors(found), _survivors(in_memory), strict=True):
+        assert (one.trial, one.tickers, one.rank) == (other.trial, other.tickers, other.rank)
+        assert one.metric == pytest.approx(other.metric, rel=1e-6)
+    verdict, expected = found.experiment.verdict, in_memory.experiment.verdict
+    assert verdict is not None
+    assert expected is not None
+    assert (verdict.passed, verdict.looks, verdict.trials) == (expected.passed, 1, 4)
+    figures = ("deflated_sharpe", "active_deflated_sharpe", "holdout_psr", "benchmark_sharpe", "sharpe_ratio")
+    for figure in figures:
+        assert getattr(verdict, figure) == pytest.approx(getattr(expected, figure), rel=1e-4)
+
+
+def _survivors(found: Ended) -> tuple[Survivor, ...]:
+    (event,) = (event for event in found.experiment_events if event.event == "survivors_selected")
+    assert isinstance(event, SurvivorsSelected)
+    return event.survivors
+
+
+def test_what_is_deployed_is_refitted_on_the_rows_that_go_by(
+    streaming: dict[str, Ended], in_memory: Ended, directory: Path
+) -> None:
+    features = np.random.default_rng(1).normal(size=(50, len(NAMES)))
+    predicted: list[list[Floats]] = []
+    for place, found in ((directory, streaming["streamed"]), (directory / "in_memory", in_memory)):
+        (version,) = found.versions
+        models = [Artifacts(place / "artifacts").get(member["artifact"]) for member in version.manifest["members"]]
+        predicted.append([TRAINER.load(model).predict(features) for model in models])
+    assert len(predicted[0]) == 2
+    np.testing.assert_allclose(predicted[0], predicted[1], rtol=1e-9)
+
+
+def test_nothing_is_left_of_the_predictions(streaming: dict[str, Ended], directory: Path) -> None:
+    assert streaming["streamed"].experiment.state is State.DEPLOYING
+    assert list((directory / "tune" / "streamed").iterdir()) == []
+
+
+def test_a_family_that_cannot_stream_is_refused_with_its_reason(streaming: dict[str, Ended]) -> None:
+    refused = streaming["refused"]
+    assert refused.said == ["accepted", "failed"]
+    assert [(reason.code, reason.where) for reason in refused.experiment.reasons] == [("larger_than_memory", "AAA/1d")]

@@ -18,8 +18,9 @@ from orchestrator.algorithms.walk import Walk
 from orchestrator.core.arrays import Floats
 from orchestrator.core.dataset import Dataset
 from orchestrator.core.splits import Fold, FoldPlan
-from orchestrator.features.streaming import Stream, Work
-from orchestrator.search.streamed import Streamed, StreamedWalk, streamed
+from orchestrator.features.blocks import Stream, Work
+from orchestrator.search.streamed import Streamed, streamed
+from orchestrator.search.streamed_walk import StreamedWalk
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +106,7 @@ def test_predictions_and_predictors_are_those_of_the_walk_in_memory(
             )
         known = np.isfinite(data.target)
         whole = trainer.prepare(data.features[known], data.target[known], NAMES, seed=0, threads=1)
-        for one, other in zip(walk.refit(GRID, budget=budget), whole.fit(GRID, budget=budget), strict=True):
+        for one, other in zip(walk.whole.fit(GRID, budget=budget), whole.fit(GRID, budget=budget), strict=True):
             np.testing.assert_allclose(one.predict(data.features), other.predict(data.features), rtol=1e-9, atol=1e-12)
         for found, own in zip(predictors, by_fold, strict=True):
             for mine, theirs in zip(found, own, strict=True):

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.features.blocks import Changed, blocks_of
 from orchestrator.features.database import DuckDBFeatures
 from orchestrator.features.parquet import ParquetFeatures
 from orchestrator.features.source import UnusableFeatures
-from orchestrator.features.streaming import blocks_of, stream
-from tests.unit.features.datasets import FIRST, ROWS, as_table, sound_columns, write
+from orchestrator.features.streaming import samples, stream
+from tests.unit.features.datasets import DAY, FIRST, ROWS, as_table, sound_columns, write
 
 SPANS = [(None, None), (datetime(2020, 1, 20, tzinfo=UTC), None), (None, datetime(2020, 5, 20, tzinfo=UTC))]
 
@@ -75,6 +76,66 @@ def test_what_is_wrong_is_what_loading_finds_wrong(tmp_path: Path, fault: Any, s
 def test_a_database_is_not_streamed(tmp_path: Path) -> None:
     with pytest.raises(UnusableFeatures, match="not_streamable"):
         stream(DuckDBFeatures(tmp_path / "features.db"), "ABC", "1d")
+
+
+@pytest.mark.parametrize("chosen", [slice(0, 1), slice(50, 70), slice(None)])
+def test_a_few_rows_are_those_of_the_loaded_bars(tmp_path: Path, chosen: slice) -> None:
+    write_parts(tmp_path, sound_columns())
+    loaded = ParquetFeatures(tmp_path).load("ABC", "1d")
+    _, features = stream(ParquetFeatures(tmp_path), "ABC", "1d")
+    times = loaded.event_time[chosen]
+    np.testing.assert_array_equal(features.rows(times), loaded.features[chosen])
+    np.testing.assert_array_equal(features.rows(times, ["volume"])[:, 0], loaded.volume[chosen])  # type: ignore[index]
+
+
+def test_many_rows_come_in_their_order_a_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.features.blocks.HELD_VALUES", 22)
+    monkeypatch.setattr("orchestrator.features.blocks.HELD_ROWS", 1)
+    write_parts(tmp_path, sound_columns())
+    loaded = ParquetFeatures(tmp_path).load("ABC", "1d")
+    bars, features = stream(ParquetFeatures(tmp_path), "ABC", "1d")
+    blocks = list(features.in_order(bars.event_time))
+    assert {len(block) for block in blocks[:-1]} == {11}
+    np.testing.assert_array_equal(np.concatenate(blocks), loaded.features)
+
+
+def test_rows_of_files_that_were_written_again_or_removed_are_refused(tmp_path: Path) -> None:
+    write_parts(tmp_path, sound_columns())
+    bars, features = stream(ParquetFeatures(tmp_path), "ABC", "1d")
+    write_parts(tmp_path, sound_columns(seed=4))
+    with pytest.raises(Changed, match="data_changed") as refusal:
+        features.rows(bars.event_time)
+    assert [reason.where for reason in refusal.value.reasons] == ["ABC/1d"]
+    _, features = stream(ParquetFeatures(tmp_path), "ABC", "1d")
+    with pytest.raises(Changed, match="1 of 2 rows were found"):
+        features.rows(np.array([FIRST - DAY, bars.event_time[0]]))
+    (tmp_path / "ABC" / "1d" / "a.parquet").unlink()
+    with pytest.raises(Changed, match="1 files have been written again or removed"):
+        features.rows(bars.event_time)
+
+
+def test_a_sample_of_few_bars_is_all_that_is_loaded(tmp_path: Path) -> None:
+    write_parts(tmp_path, sound_columns())
+    loaded = ParquetFeatures(tmp_path).load("ABC", "1d")
+    (sample,) = samples(*stream(ParquetFeatures(tmp_path), "ABC", "1d"))
+    assert (sample.feature_names, sample.data_hash) == (loaded.feature_names, loaded.data_hash)
+    for name in ("event_time", "open", "high", "low", "close", "volume", "features"):
+        np.testing.assert_array_equal(getattr(sample, name), getattr(loaded, name))
+
+
+def test_of_many_bars_the_oldest_the_newest_and_some_in_the_middle_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.features.streaming.SAMPLE_ROWS", 20)
+    monkeypatch.setattr("orchestrator.features.streaming.SAMPLE_VALUES", 1)
+    write_parts(tmp_path, sound_columns(105))
+    loaded = ParquetFeatures(tmp_path).load("ABC", "1d")
+    found = list(samples(*stream(ParquetFeatures(tmp_path), "ABC", "1d")))
+    for sample, begin in zip(found, (0, 40, 80), strict=True):
+        np.testing.assert_array_equal(sample.event_time, loaded.event_time[begin : begin + 20])
+        np.testing.assert_array_equal(sample.features, loaded.features[begin : begin + 20])
+        assert sample.high is not None
+        np.testing.assert_array_equal(sample.high, loaded.high[begin : begin + 20])  # type: ignore[index]
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from orchestrator.search.evaluation import Bench, evaluate
 from orchestrator.search.outcomes import Scored
 from orchestrator.search.plan import Job, Step
 from orchestrator.search.populations import populations_of
+from orchestrator.search.reading import load
 from orchestrator.search.settings import DriverSettings
-from orchestrator.search.study import Study, load, study_of
+from orchestrator.search.study import Study, study_of
 from schemas.search import SearchRequest
 
 NAMES = ("momentum", "noise", "other")

@@ -42,6 +42,14 @@ def test_a_setting_goes_before_what_the_family_asks_for() -> None:
     assert (told.cpus, told.gpus, told.lanes) == (2.0, 0.0, 8)
 
 
+def test_jobs_that_read_all_rows_have_all_cores_one_after_the_other() -> None:
+    nodes = [{"CPU": 16.0}, {"CPU": 8.0}]
+    found = cluster_for(settings(), ElasticNetTrainer(), nodes, streamed=True)
+    assert (found.cpus, found.lanes) == (24.0, 1)
+    told = cluster_for(settings(cpus_per_trial=8.0), ElasticNetTrainer(), nodes, streamed=True)
+    assert (told.cpus, told.lanes) == (8.0, 3)
+
+
 def test_without_gpus_a_family_that_asks_for_one_trains_without() -> None:
     found = cluster_for(settings(), Hungry(), [{"CPU": 2.0}])
     assert (found.cpus, found.gpus, found.lanes) == (2.0, 0.0, 1)

@@ -198,6 +198,28 @@ async def test_features_that_cannot_be_read_fail_the_experiment_with_the_reasons
     assert "ZZZ" in found.reasons[0].where
 
 
+async def test_what_an_earlier_driver_left_is_swept(line: Line) -> None:
+    name = await line.admit(search_request())
+    left = line.directory / "tune" / "streamed" / name / "predictions"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    beside = left.parent.with_name("another")
+    beside.mkdir()
+    await line.lead(name)
+    assert list(beside.parent.iterdir()) == [beside]
+
+
+async def test_rows_that_are_larger_than_memory_fail_the_experiment_of_a_family_that_cannot_stream(line: Line) -> None:
+    line.settings["stream_above_mb"] = 0
+    grid = {"n_estimators": (5,)}
+    name = await line.admit(search_request(algorithm="random_forest_regressor", param_grid=grid))
+    found = await line.lead(name)
+    assert await line.said(name) == ["accepted", "failed"]
+    (reason,) = found.reasons
+    assert (reason.code, reason.where) == ("larger_than_memory", "AAA/1d")
+    assert "random_forest_regressor cannot stream them" in reason.message
+
+
 async def test_a_search_that_breaks_off_fails_and_keeps_what_was_told(line: Line) -> None:
     name = await line.admit(search_request())
     found = await line.lead(name, Inline(breaks_after=3))

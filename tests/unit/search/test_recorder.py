@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.search.outcomes import Earned, Failed, Scored, Started
 from orchestrator.search.plan import PlannedTrial
 from orchestrator.search.recorder import Progress, Recorder, RecordingStopped, Subject, span_digest
+from orchestrator.search.streamed import Kept
 from orchestrator.store import ledger, trials
 from orchestrator.store.database import Database
 from orchestrator.store.errors import TrialsNotOpen
@@ -128,6 +130,48 @@ async def test_progress_is_told_twice_a_second_at_most(db: Database) -> None:
     recorder.end()
     await writing
     assert await progress() == [1, 3, 3]
+
+
+async def test_predictions_that_are_kept_in_files_are_written_and_forgotten(db: Database, tmp_path: Path) -> None:
+    def kept(trial: str, step: int = 1, *, last: bool = True) -> Scored:
+        path = tmp_path / f"{trial}.{step}"
+        np.array([0.5, np.nan, -0.25], dtype=np.float32).tofile(path)
+        return replace(scored(trial, step=step, last=last), prediction=Kept((path,), 3))
+
+    recorder = Recorder(db, SUBJECT, Progress(3, "max"), Clock())
+    for outcome in (kept("t00001", last=False), kept("t00001", 2), kept("t00003")):
+        recorder.tell(outcome)
+    recorder.end()
+    await recorder.write()
+    async with db.snapshot() as tx:
+        histories = await trials.histories(tx, EXPERIMENT, NAMES)
+    assert list(histories) == ["t00001", "t00003"]
+    for history in histories.values():
+        np.testing.assert_array_equal(history.prediction, np.array([0.5, np.nan, -0.25], dtype=np.float32))
+        assert history.prediction.dtype == np.float32
+    assert list(tmp_path.glob("t0*")) == []
+
+
+@pytest.mark.parametrize(("most", "written"), [(6, [2, 3]), (3, [1, 2, 3]), (9, [3])])
+async def test_large_predictions_are_written_a_few_trials_at_once(
+    db: Database, monkeypatch: pytest.MonkeyPatch, most: int, written: list[int]
+) -> None:
+    monkeypatch.setattr("orchestrator.search.recorder.BATCH_PREDICTIONS", most)
+    clock = Clock()
+
+    def later() -> datetime:
+        clock.now += timedelta(seconds=1)
+        return clock.now
+
+    recorder = Recorder(db, SUBJECT, Progress(3, "max"), later)
+    for name in NAMES:
+        recorder.tell(scored(name))
+    await asyncio.sleep(0)
+    writing = asyncio.create_task(recorder.write())
+    recorder.end()
+    await writing
+    told = [event.finished for event in await events(db, "experiment-events", EXPERIMENT) if event.event == "progress"]
+    assert list(dict.fromkeys(told)) == written
 
 
 async def test_an_outcome_that_the_store_refuses_is_raised_and_no_other_is_taken(db: Database) -> None:

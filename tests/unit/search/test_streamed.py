@@ -6,40 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.algorithms.base import Streaming, registered, trainer
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
 from orchestrator.core.splits import Fold
-from orchestrator.features.source import Extent
-from orchestrator.features.streaming import Stream, Work
-from orchestrator.search.streamed import Changed, Kept, LargerThanMemory, Streamed, StreamedWalk, entries, is_streamed
+from orchestrator.features.blocks import Changed, Stream, Work
+from orchestrator.search.streamed import Kept, Streamed, emptied, entries, mapped
+from orchestrator.search.streamed_walk import StreamedWalk
 from tests.property.search.test_streamed import Over, market
 
-GIB = 2**30
-LARGE = {"AAA/1m": Extent(rows=100_000_000, columns=20), "BBB/1m": Extent(rows=1_000_000, columns=20)}
 ROWS = np.arange(10)
-
-
-def test_what_fits_is_not_streamed_whatever_the_family() -> None:
-    assert not is_streamed(trainer("random_forest_regressor"), LARGE, memory=1000 * GIB)
-    assert not is_streamed(trainer("elasticnet"), LARGE, memory=GIB, stream_above=100 * GIB)
-
-
-def test_what_does_not_fit_is_streamed_by_a_family_that_can() -> None:
-    assert is_streamed(trainer("elasticnet"), LARGE, memory=16 * GIB)
-    assert is_streamed(trainer("elasticnet"), LARGE, memory=1000 * GIB, stream_above=GIB)
-    assert [name for name, family in registered().items() if isinstance(family, Streaming)] == ["elasticnet"]
-
-
-def test_a_family_that_cannot_stream_is_refused_with_what_is_needed_and_there() -> None:
-    with pytest.raises(LargerThanMemory) as refused:
-        is_streamed(trainer("xgboost_regressor"), LARGE, memory=16 * GIB)
-    first, second = refused.value.reasons
-    assert (first.code, first.where, second.where) == ("larger_than_memory", "AAA/1m", "BBB/1m")
-    assert first.message == (
-        "100,000,000 rows x 20 columns: 15.6 GiB. All rows together need 15.8 GiB of memory; 16.0 GiB are there, of "
-        "which they may take 4.0 GiB, and xgboost_regressor cannot stream them. Choose a family that can (elasticnet), "
-        "a shorter span (data_start, data_end), fewer features, or a machine with more memory."
-    )
 
 
 def test_a_row_enters_with_the_first_training_set_that_has_it() -> None:
@@ -54,13 +28,36 @@ def test_training_sets_that_do_not_expand_are_refused() -> None:
         entries((Fold(ROWS[:3], ROWS[4:6]), Fold(ROWS[1:4], ROWS[6:8])), np.zeros(10))
 
 
-def test_kept_predictions_are_an_array_to_whoever_wants_one(tmp_path: Path) -> None:
-    np.array([1.5, np.nan], dtype=np.float32).tofile(tmp_path / "0")
-    kept = Kept(tmp_path / "0", 2)
-    np.testing.assert_array_equal(np.concatenate([kept, kept]), [1.5, np.nan, 1.5, np.nan])
+def test_kept_predictions_are_an_array_to_whoever_wants_one_until_they_are_forgotten(tmp_path: Path) -> None:
+    one, other = tmp_path / "0", tmp_path / "1"
+    np.array([1.5, np.nan], dtype=np.float32).tofile(one)
+    np.array([2.5], dtype=np.float32).tofile(other)
+    kept = Kept((one,), 2) + Kept((other,), 1)
+    np.testing.assert_array_equal(np.asarray(kept), [1.5, np.nan, 2.5])
     assert np.asarray(kept).dtype == np.float64
     assert np.asarray(kept, np.float32).dtype == np.float32
-    assert len(kept) == 2
+    assert len(kept) == 3
+    for _ in range(2):
+        kept.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mapped_values_are_those_that_came_first(tmp_path: Path) -> None:
+    for last in (2.5, 3.5):
+        found = mapped(tmp_path / "a.npy", np.array([1.5, last], dtype=np.float32))
+    np.testing.assert_array_equal(found, [1.5, 2.5])
+    assert found.dtype == np.float64
+
+
+def test_an_emptied_folder_is_gone_afterwards(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    folder.mkdir(parents=True)
+    (folder / "left").touch()
+    for _ in range(2):
+        with emptied(folder):
+            assert list(folder.iterdir()) == []
+            (folder / "left").touch()
+        assert not folder.exists()
 
 
 class Gone(Streamed):

@@ -8,7 +8,8 @@ from orchestrator.core.errors import Refused
 from orchestrator.features.parquet import ParquetFeatures
 from orchestrator.search.evaluation import OBJECTIVE
 from orchestrator.search.plan import Stage
-from orchestrator.search.study import Study, load, study_of
+from orchestrator.search.reading import load, read
+from orchestrator.search.study import Study, study_of
 from schemas.search import Costs
 from tests.unit.search.studies import (
     ROWS,
@@ -82,6 +83,17 @@ def test_a_feature_that_knows_the_future_is_refused_by_name_before_anything_is_t
     assert [(reason.code, reason.where) for reason in refusal.value.reasons] == [
         ("knows_the_future", "AAA/1d/momentum")
     ]
+
+
+def test_a_feature_that_goes_by_and_knows_the_future_is_refused_by_name(tmp_path: Path) -> None:
+    write_market(tmp_path / "features", "AAA", edge=0.9)
+    request = search_request()
+    with pytest.raises(Refused) as expected:
+        study(tmp_path, request)
+    read_bars, streams = read(ParquetFeatures(tmp_path / "features"), request, TRAINER, memory=2**30, stream_above=0)
+    with pytest.raises(Refused) as refusal:
+        study_of(request, read_bars, TRAINER, driver_settings(tmp_path), streams, tmp_path)
+    assert refusal.value.reasons == expected.value.reasons
 
 
 def test_each_ticker_has_its_own_cost(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_specification() -> None:
     assert settings.ray_dashboard_port == 8265
     assert settings.ray_namespace == "trading_bot"
     assert (settings.ray_num_cpus_per_trial, settings.ray_num_gpus_per_trial) == (None, None)
-    assert settings.ray_max_concurrent_trials == 8
+    assert (settings.ray_max_concurrent_trials, settings.stream_above_mb) == (8, None)
     assert (settings.tune_metric, settings.tune_mode, settings.tune_float_precision) == ("sharpe_ratio", "max", 5)
     assert (settings.tune_pbt_population_size, settings.tune_asha_grace_period) == (20, 10)
     assert (settings.serve_voting, settings.serve_threshold) == ("soft", 0.7)
