@@ -77,7 +77,7 @@ class LightGBMTrainer:
 
     name: ClassVar[str] = "lightgbm_regressor"
     version: ClassVar[str] = "1"
-    resources: ClassVar[Resources] = Resources(cpus=2.0)
+    resources: ClassVar[Resources] = Resources(cpus=1.0)
     budget: ClassVar[Budget] = ROUNDS
     batch: ClassVar[int] = 4
     # Next returns are nearly all noise: few leaves of many rows, small steps.

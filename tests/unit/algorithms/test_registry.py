@@ -44,7 +44,7 @@ def test_every_registered_default_grid_is_one_that_its_trainer_accepts() -> None
     [
         (ElasticNetTrainer(), "elasticnet", Resources(cpus=1.0, gpus=0.0)),
         (XGBoostTrainer(), "xgboost_regressor", Resources(cpus=2.0, gpus=0.5)),
-        (LightGBMTrainer(), "lightgbm_regressor", Resources(cpus=2.0, gpus=0.0)),
+        (LightGBMTrainer(), "lightgbm_regressor", Resources(cpus=1.0, gpus=0.0)),
         (RandomForestTrainer(), "random_forest_regressor", Resources(cpus=2.0, gpus=0.0)),
         (LSTMTrainer(), "lstm", Resources(cpus=4.0, gpus=1.0)),
     ],
