@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := --numprocesses 2
+# Every worker of Ray and every process of the tests imports the same modules: what was compiled is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate check lock schemas clean
 help:            ## what can be made
@@ -35,7 +37,7 @@ test: check      ## every check and every test
 	$(BIN)/pytest --verbose $(SIDE_BY_SIDE)
 
 test-fast: setup ## what needs neither broker nor Ray, nor trains for long
-	$(BIN)/pytest -m "not slow" --quiet $(SIDE_BY_SIDE) --hypothesis-profile fast
+	$(BIN)/pytest -m "not slow" --quiet $(SIDE_BY_SIDE) --hypothesis-profile fast tests/unit tests/property tests/contracts
 
 test-matrix: setup ## every strategy with every algorithm on the running service
 	EVERY_COMBINATION=1 $(BIN)/pytest --verbose tests/e2e/test_strategies.py

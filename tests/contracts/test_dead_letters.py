@@ -55,7 +55,7 @@ def test_a_letter_that_dies_again_is_not_wrapped_twice(original: Headers, found:
     assert read_dead_letter(again).reasons == ()
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 17, 1000, 20_000])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 1000])
 @pytest.mark.parametrize("text", ["x" * 4096, "\x01" * 4096, "😀" * 4096])
 def test_reasons_are_cut_and_the_rest_counted(count: int, text: str) -> None:
     found = [Reason(code="schema", where="w" * 256, message=text)] * count

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -14,11 +14,12 @@ from schemas.faults import MOST_REASONS
 from schemas.json_schema import message_file
 from schemas.signals import signal_id
 from schemas.topics import SEARCH_REQUESTS, TOPICS, Topic
+from tests.examples import at_most
 from tests.mutations import is_good
 from tests.strategies import DOCUMENTS, MESSAGES, feature_ticks, instants, messages, search_requests, values
 
 every_message = pytest.mark.parametrize("model", MESSAGES, ids=lambda model: model.TYPE)
-few = settings(max_examples=25, deadline=None)
+few = at_most(25)
 
 
 @every_message
@@ -110,7 +111,7 @@ def test_signal_ids_of_different_ticks_differ(found: set[Tick]) -> None:
     assert len({signal_id(*tick) for tick in found}) == len(found)
 
 
-@settings(max_examples=100, deadline=None)
+@at_most(100)
 @given(value=values({"type": "object", "additionalProperties": {"type": "null"}}) | st.integers() | st.text())
 def test_every_refusal_has_bounded_reasons(value: object) -> None:
     with pytest.raises(Undecodable) as caught:

@@ -3,7 +3,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.preprocessing import StandardScaler
@@ -13,6 +13,7 @@ from orchestrator.algorithms.elasticnet import LIMITS, ElasticNetPredictor, Elas
 from orchestrator.algorithms.walk import Walk
 from orchestrator.core.arrays import Floats
 from orchestrator.core.splits import Fold, purged_walk_forward
+from tests.examples import at_most
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +71,7 @@ def plainly(configuration: dict[str, float], features: Floats, target: Floats, f
 
 
 @given(problems(), GRIDS)
-@settings(max_examples=60, deadline=None)
+@at_most(60)
 def test_equals_a_plain_loop_over_folds_and_configurations(problem: Problem, grid: list[dict[str, float]]) -> None:
     features, target, folds = problem
     predicted = walked(grid, features, target, folds)
@@ -80,7 +81,7 @@ def test_equals_a_plain_loop_over_folds_and_configurations(problem: Problem, gri
 
 
 @given(problems(), GRIDS)
-@settings(max_examples=40, deadline=None)
+@at_most(40)
 def test_a_configuration_is_scored_the_same_whatever_is_scored_beside_it(
     problem: Problem, grid: list[dict[str, float]]
 ) -> None:
@@ -92,7 +93,7 @@ def test_a_configuration_is_scored_the_same_whatever_is_scored_beside_it(
 
 
 @given(problems(), CONFIGURATIONS, st.data())
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_what_comes_after_a_fold_changes_none_of_its_predictions(
     problem: Problem, configuration: dict[str, float], data: st.DataObject
 ) -> None:

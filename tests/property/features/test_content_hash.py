@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.features.assembly import content_hash
 from orchestrator.features.parquet import ParquetFeatures
+from tests.examples import at_most
 from tests.unit.features.datasets import ROWS, as_table, sound_columns
 
 COLUMNS = tuple(name for name in sound_columns() if name != "event_time")
@@ -32,7 +33,7 @@ def loaded_hash(parts: list[pa.Table], ticker: str = "ABC", **options: object) -
     order=st.permutations(range(len(COLUMNS) + 1)),
     ticker=st.sampled_from(["ABC", "BRK.B", "ES_F"]),
 )
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_the_hash_does_not_see_how_or_under_which_name_bars_are_stored(
     cuts: set[int], compression: str, row_group_size: int, dictionary: bool, order: list[int], ticker: str
 ) -> None:
@@ -47,7 +48,7 @@ def test_the_hash_does_not_see_how_or_under_which_name_bars_are_stored(
 
 
 @given(name=st.sampled_from(COLUMNS), row=st.integers(5, ROWS - 1))
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_the_hash_sees_the_last_bit_of_every_value(name: str, row: int) -> None:
     columns = sound_columns()
     before = loaded_hash([as_table(columns)])
