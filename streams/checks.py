@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.api.app import Check
 from orchestrator.store.database import Database
-from orchestrator.store.errors import UnusableDatabase
+from orchestrator.store.errors import DatabaseAway, UnusableDatabase
 from streams.run_folder import RunFolder
 
 _SECONDS = 3.0
@@ -41,7 +41,7 @@ def store_answers(database: Database) -> Check:
         try:
             async with database.snapshot() as tx:
                 await tx.execute(text("SELECT 1"))
-        except (SQLAlchemyError, UnusableDatabase, OSError) as error:
+        except (SQLAlchemyError, UnusableDatabase, DatabaseAway) as error:
             return f"the database does not answer: {error}"
         return None
 

@@ -52,12 +52,15 @@ def demo() -> None:
 @app.command()
 def up() -> None:
     """Run the service until Ctrl-C: broker, Ray, worker and API, each started again when it ends."""
+    from orchestrator.store.errors import UnusableDatabase
     from streams.service import keep_up
 
     try:
         raise typer.Exit(asyncio.run(keep_up(settings(), console, os.environ)))
     except FolderInUse as error:
         raise fail(str(error)) from None
+    except UnusableDatabase as error:
+        raise fail(str(error), WRONG_USE) from None
 
 
 @app.command()
@@ -217,11 +220,15 @@ def fetch() -> None:
 @app.command(hidden=True)
 def worker() -> None:
     """The worker process; `up` starts it."""
+    from orchestrator.store.errors import UnusableDatabase
     from streams.worker import Worker
 
     chosen = settings()
     logs.set_up(chosen.log_format, chosen.log_level, program="worker")
-    raise typer.Exit(asyncio.run(Worker(chosen, RunFolder(chosen.data_dir)).run()))
+    try:
+        raise typer.Exit(asyncio.run(Worker(chosen, RunFolder(chosen.data_dir)).run()))
+    except UnusableDatabase as error:
+        raise fail(str(error), WRONG_USE) from None
 
 
 @app.command(hidden=True)

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 _REQUEST_ID: TypeAdapter[str] = TypeAdapter(RequestId)
 Reasons = tuple[Reason, ...]
 Verdict = Admissible | Reasons
+Settled = tuple[dict[Record, Admission | Rejected], dict[Record, Reasons]]
 
 
 class Intake:
@@ -62,7 +63,7 @@ class Intake:
 
         Raises:
             NotDelivered: a dead letter was not acknowledged; nothing is recorded.
-            sqlalchemy.exc.SQLAlchemyError: the store did not take it; the batch is read again.
+            DatabaseAway: the store did not take it; the batch is taken again.
         """
         now = self._clock()
         # In a thread: a request may take long to judge, and ticks must not wait for it.
@@ -97,19 +98,20 @@ class Intake:
             known = await settled(tx, [name for _, name, _ in named])
         return [record for record, name, value in named if known.get(name) == value]
 
-    async def _settle_all(
-        self, judged: Mapping[Record, Verdict], now: datetime
-    ) -> tuple[dict[Record, Admission | Rejected], dict[Record, Reasons]]:
+    async def _settle_all(self, judged: Mapping[Record, Verdict], now: datetime) -> Settled:
         """Settle every request in one transaction; where names turn out to be taken, nothing, and those are refused.
 
         They are buried first: the broker, which may not answer for long, is never waited for inside a transaction.
         """
-        async with self._database.transaction() as tx:
+
+        async def settle(tx: AsyncSession) -> Settled:
             outcomes = {record: await self._settle(tx, record, verdict, now) for record, verdict in judged.items()}
             taken = {record: outcome.reasons for record, outcome in outcomes.items() if isinstance(outcome, NameTaken)}
             if taken:
                 await tx.rollback()
-        return outcomes, taken
+            return outcomes, taken
+
+        return await self._database.commit(settle)
 
     async def _settle(self, tx: AsyncSession, record: Record, verdict: Verdict, now: datetime) -> Admission | Rejected:
         trace = str(record.trace)

@@ -7,6 +7,7 @@ import structlog
 
 from orchestrator.store import outbox
 from orchestrator.store.database import Database
+from orchestrator.store.errors import DatabaseAway
 from schemas.envelope import read_headers
 from schemas.trials import TrialCached, TrialCompleted, TrialFailed, TrialStoppedEarly
 from streams.metrics import TRIALS
@@ -73,6 +74,8 @@ class OutboxRelay(Repeating):
                 pass
         except NotDelivered as error:
             log.error("outbox_left_undelivered", missing=error.missing, topics=error.topics, cause=error.cause)
+        except DatabaseAway as error:
+            log.error("outbox_left_unread", cause=error.cause)
 
     async def carry_batch(self) -> int:
         """Publish what is pending, up to one batch, and say how many events that was.

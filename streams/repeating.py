@@ -4,16 +4,24 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
 
+import structlog
 from mode import Service
+
+from orchestrator.store.errors import DatabaseAway
+
+log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 15.0
 """How long the turn at hand may take when the worker stops; past that it is broken off, and done again by the next."""
+
+AWAY_SECONDS = 1.0
+"""How long a database that does not answer is left in peace."""
 
 OnFailure = Callable[[BaseException], None]
 
 
 class Repeating(Service):
-    """Takes turns until it is stopped.
+    """Takes turns until it is stopped; where the database does not answer, it takes the turn again later.
 
     Args:
         on_failure: called with the error that ends it; the worker must then end too.
@@ -42,7 +50,11 @@ class Repeating(Service):
     async def _take_turns(self) -> None:
         try:
             while not self.should_stop:
-                await self.turn()
+                try:
+                    await self.turn()
+                except DatabaseAway as error:
+                    log.error("database_away", service=type(self).__name__, cause=error.cause)
+                    await self.pause(AWAY_SECONDS)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - handed on whole: it ends the worker

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
+from orchestrator.store.database import Database
 from streams.children import stages
 from streams.display import show_rows
 from streams.run_folder import RunFolder
@@ -18,7 +19,9 @@ async def keep_up(settings: Settings, console: Console, environ: Mapping[str, st
 
     Raises:
         FolderInUse: another copy runs on the data folder.
+        UnusableDatabase: the database's file is damaged, or no such database.
     """
+    await _verify(settings)
     folder = RunFolder(settings.data_dir)
 
     def report(child: str, said: str) -> None:
@@ -30,6 +33,14 @@ async def keep_up(settings: Settings, console: Console, environ: Mapping[str, st
             console, ("what", "where"), summary(settings, folder), title="Ray Orchestrator is up; Ctrl-C ends it."
         )
     )
+
+
+async def _verify(settings: Settings) -> None:
+    database = Database.open(settings.store_url)
+    try:
+        await database.verify()
+    finally:
+        await database.close()
 
 
 def summary(settings: Settings, folder: RunFolder) -> list[tuple[str, str]]:

@@ -86,8 +86,8 @@ def _calendar(name: str) -> str:
 
 
 def _database(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
-        raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+    if not re.match(r"sqlite\+aiosqlite:///[^:?]|postgresql(\+asyncpg)?://", url.get_secret_value()):
+        raise ValueError("must be sqlite+aiosqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     return url
 
 
@@ -176,7 +176,7 @@ class Settings(BaseModel):
     """A file with the certificates of the authorities to trust; none: the system's."""
 
     database_url: Annotated[SecretStr, AfterValidator(_database)] | None = None
-    """sqlite+aiosqlite:///FILE or postgresql+asyncpg://...; none: the file orchestrator.db in DATA_DIR."""
+    """sqlite+aiosqlite:///FILE or, for several hosts, postgresql://...; none: the file orchestrator.db in DATA_DIR."""
     data_dir: Folder = Field(Path("data"), validate_default=True)
     """Everything that the service writes; one running copy each."""
     features_dir: Folder | None = None
@@ -283,5 +283,5 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Fault, tuple[str, ...]
             ("KAFKA_SECURITY_PROTOCOL", "KAFKA_BOOTSTRAP_SERVERS"),
         )
     if settings.store_url.startswith("postgresql") and importlib.util.find_spec("asyncpg") is None:
-        message = "PostgreSQL needs the package asyncpg: install it into this environment"
+        message = "PostgreSQL needs the package asyncpg: install this project with its extra `postgres`"
         yield Fault("DATABASE_URL", None, message), ("DATABASE_URL",)

@@ -21,7 +21,7 @@ from streams.run_folder import RunFolder
 from streams.tasks import cancel, in_thread
 
 WRONG_SETTINGS: Final = 2
-"""The exit code of a child whose settings are wrong: starting it again would not mend them."""
+"""The exit code of a child whose settings or database are wrong: starting it again would not mend them."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK_SECONDS: Final = 0.1
 _LOG_SECONDS: Final = 60.0
@@ -33,11 +33,13 @@ class ChildFailed(Exception):
     Attributes:
         name: the child.
         why: how it ended, the last time.
+        code: its exit code then; None where it did not end by itself.
     """
 
-    def __init__(self, name: str, why: str) -> None:
+    def __init__(self, name: str, why: str, code: int | None = None) -> None:
         self.name = name
         self.why = why
+        self.code = code
         super().__init__(f"{name} is given up: {why}")
 
 
@@ -97,7 +99,8 @@ class Supervisor:
             when_ready: called once, when every child is ready.
 
         Returns:
-            The exit code: 0 when every child was kept going and ended when asked to, else 1.
+            The exit code: 0 when every child was kept going and ended when asked to; 2 when one was given up whose
+            settings or database are wrong; else 1.
 
         Raises:
             FolderInUse: another copy has the data folder.
@@ -108,19 +111,21 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, asked)
-        failed = False
+        failed: ChildFailed | None = None
         try:
             await self._first(self._all_ready(), asked.wait())
             if not asked.is_set():
                 when_ready()
                 await self._first(asked.wait())
         except ChildFailed as error:
-            failed = True
+            failed = error
             self._report(error.name, f"given up: {error.why}; {self._folder.log(error.name)} may tell more")
         finally:
             await self.stop()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+        if failed is not None and failed.code == WRONG_SETTINGS:
+            return WRONG_SETTINGS
         return 1 if failed or self.killed else 0
 
     async def __aenter__(self) -> Self:
@@ -204,7 +209,7 @@ class Supervisor:
                 post.failed_at.append(now)
                 wait = None if ended.code == WRONG_SETTINGS else self._backoff.wait(post.failed_at, now)
                 if wait is None:
-                    raise ChildFailed(name, str(ended)) from ended
+                    raise ChildFailed(name, str(ended), ended.code) from ended
                 self._report(name, f"{ended}; it starts again in {wait:g} s")
                 await self._end(post)
                 await asyncio.sleep(wait)

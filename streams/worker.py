@@ -22,6 +22,7 @@ from orchestrator.search import lanes
 from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
+from orchestrator.store.errors import DatabaseAway, UnusableDatabase
 from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
@@ -73,8 +74,8 @@ def utc_now() -> datetime:
 async def carry_out(batch: Batch, topic: Topic, take: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
     """Have a batch taken, and say whether its effect is durable.
 
-    A broker that does not acknowledge is waited for: the batch stays uncommitted, and is taken again. Anything else
-    that goes wrong ends the worker, and the next one reads the batch again.
+    A broker that does not acknowledge, and a database that does not answer, are waited for: the batch stays
+    uncommitted, and is taken again. Anything else that goes wrong ends the worker, and the next one reads it again.
     """
     BATCH_RECORDS.labels(topic.name).observe(len(batch.records))
     with BATCH_SECONDS.labels(topic.name).time():
@@ -83,6 +84,9 @@ async def carry_out(batch: Batch, topic: Topic, take: Callable[[Sequence[Record]
                 await take(batch.records)
             except NotDelivered as error:
                 log.error("not_delivered", topic=topic.name, missing=error.missing, cause=error.cause)
+                await asyncio.sleep(RETRY_SECONDS)
+            except DatabaseAway as error:
+                log.error("database_away", topic=topic.name, cause=error.cause)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - handed on whole: it ends the worker
                 batch.fail(error)
@@ -102,7 +106,11 @@ class Worker:
         self._failure: BaseException | None = None
 
     async def run(self) -> int:
-        """Work until asked to stop; the exit code, 1 where something broke."""
+        """Work until asked to stop; the exit code, 1 where something broke.
+
+        Raises:
+            UnusableDatabase: the database cannot be used, and will not be by waiting.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -110,6 +118,8 @@ class Worker:
             await self._start(stack)
             await self._stop.wait()
             log.info("drains")
+        if isinstance(self._failure, UnusableDatabase):
+            raise self._failure
         if self._failure is not None:
             log.error("ended_by_failure", exc_info=self._failure)
         return 0 if self._failure is None else 1
@@ -117,11 +127,11 @@ class Worker:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Build and start everything, each after what it needs; the stack stops it in the reverse order."""
         settings, folder = self._settings, self._folder
-        config = kafka.client_config(settings, folder)
-        await asyncio.to_thread(kafka.ensure_topics, config)
         database = Database.open(settings.store_url)
         stack.push_async_callback(database.close)
         await database.upgrade()
+        config = kafka.client_config(settings, folder)
+        await asyncio.to_thread(kafka.ensure_topics, config)
         await asyncio.to_thread(
             ray.init,
             ray_head.address(settings, folder),

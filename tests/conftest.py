@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from streams.child import alive
 
-pytest_plugins = ("tests.broker", "tests.ray_cluster")
+pytest_plugins = ("tests.broker", "tests.postgres", "tests.ray_cluster")
 
 # No test asserts on time, and a busy machine makes a slow example of any.
 settings.register_profile("thorough", deadline=None)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import psutil
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.algorithms.base import Trainer, trainer
 from orchestrator.core.arrays import Floats
@@ -35,6 +36,7 @@ from orchestrator.search.study import Study, study_of
 from orchestrator.search.verdict import Candidacy, settle
 from orchestrator.store import experiments, ledger, requests, trials
 from orchestrator.store.database import Database
+from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.ledger import LedgerRow
 from orchestrator.store.tables import TrialStatus
@@ -81,10 +83,12 @@ class Course:
         """Search, select, judge and propose, as far as that is not done yet; what goes wrong fails the experiment.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store does not even take that.
+            DatabaseAway: nothing is the experiment's fault; whoever launches may try again.
         """
         try:
             await self._go_on()
+        except DatabaseAway:
+            raise
         except Refused as refused:
             await self._fail(refused.reasons)
         except Exception as error:
@@ -260,8 +264,11 @@ class Course:
         ]
         candidacies = await asyncio.to_thread(self._candidacies, study, chosen, algorithm, last)
         rows = await self._ledger(study)
-        async with self.database.transaction() as tx:
+
+        async def judged(tx: AsyncSession) -> None:
             await settle(tx, found, study, candidacies, rows, self.settings.gate_override, self.clock())
+
+        await self.database.commit(judged)
 
     def _candidacies(
         self, study: Study, chosen: Mapping[Wish, Selection], algorithm: Trainer, steps: Sequence[Step]

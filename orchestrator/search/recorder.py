@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Literal
 
@@ -126,20 +127,24 @@ class Recorder:
         """Commit outcomes until the end, and then how far the experiment has come.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store did not take them; `tell` raises from then on.
+            DatabaseAway: the store did not take them; `tell` raises from then on.
             TrialsNotOpen: another driver has ended the same trials.
         """
         ended = False
         try:
             while not ended:
                 outcomes, ended = await self._batch()
-                async with self._database.transaction() as tx:
-                    await self._commit(tx, outcomes)
-                    if ended or self._due():
-                        await self._note_progress(tx)
+                await self._database.commit(partial(self._write, outcomes, ended, replace(self._progress)))
                 _forget(outcomes)
         finally:
             self._failed = not ended
+
+    async def _write(self, outcomes: Sequence[Outcome], ended: bool, before: Progress, tx: AsyncSession) -> None:
+        # Called again where two searches wait for each other's rows of the ledger: nothing is counted twice.
+        self._progress = replace(before)
+        await self._commit(tx, outcomes)
+        if ended or self._due():
+            await self._note_progress(tx)
 
     async def _batch(self) -> tuple[list[Outcome], bool]:
         """What has come in since the last batch, and whether that is the end."""

@@ -1,43 +1,31 @@
-"""The database: opening it, its transactions, and all that differs from one kind of database to another.
+"""The database: opening it, its transactions, and what keeps two writers apart.
 
 SQLite is one file with a write-ahead log and one writer at a time; any number of processes of one host may share it.
+PostgreSQL is for more than one host: writers wait for each other's rows only.
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Table, event, func, select
+from sqlalchemy import Table, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection, ExceptionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from orchestrator.store import migrations
-from orchestrator.store.errors import UnusableDatabase
+from orchestrator.store import migrations, postgresql_server, sqlite_file
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long a writer waits for its turn before it gives up."""
+ATTEMPTS = 5
+"""How often a transaction is begun that the database breaks off, since another one waits for it and it for that one."""
 
-_WRITE = ("PRAGMA query_only = OFF", "BEGIN IMMEDIATE")
-_READ = ("PRAGMA query_only = ON", "BEGIN")
-_BARE = ("PRAGMA query_only = OFF",)
-_SNAPSHOTS: dict[str, dict[str, Any]] = {
-    "sqlite": {"begin": _READ},
-    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-}
+T = TypeVar("T")
+
+_BROKEN_OFF = frozenset({"40001", "40P01"})
+_SNAPSHOTS: dict[str, dict[str, Any]] = {"sqlite": sqlite_file.SNAPSHOT, "postgresql": postgresql_server.SNAPSHOT}
 _UPGRADE_LOCK = 0x6F726368
-_UNUSABLE = {
-    "SQLITE_NOTADB": "the file is no SQLite database, or is encrypted",
-    "SQLITE_CORRUPT": "the file is damaged",
-    "SQLITE_CANTOPEN": "the file cannot be opened; look at its folder and their permissions",
-}
 _INSERTS: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -45,7 +33,10 @@ _INSERTS: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 
 
 class Database:
-    """One database and the connections to it; bound to the event loop that uses it, and closed by `close`."""
+    """One database and the connections to it; bound to the event loop that uses it, and closed by `close`.
+
+    Every use may raise UnusableDatabase, where no waiting helps, and DatabaseAway, where it may.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -53,14 +44,19 @@ class Database:
 
     @classmethod
     def open(cls, url: str | URL) -> Self:
-        """The database at an SQLAlchemy address with an asyncio driver, such as `sqlite+aiosqlite:///path`.
+        """The database at an address such as `sqlite+aiosqlite:///path` or `postgresql://user:password@host/name`.
 
         Nothing is read or written until it is used; `upgrade` comes first.
         """
+        url = make_url(url)
+        on_server = url.get_backend_name() == "postgresql"
         # NaN is no JSON: better refused here than by the first reader.
-        engine = create_async_engine(url, json_serializer=partial(json.dumps, allow_nan=False))
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
+        engine = create_async_engine(
+            postgresql_server.address(url) if on_server else url,
+            json_serializer=partial(json.dumps, allow_nan=False),
+            **(postgresql_server.OPTIONS if on_server else {}),
+        )
+        (postgresql_server if on_server else sqlite_file).prepare(engine)
         return cls(engine)
 
     @property
@@ -68,25 +64,53 @@ class Database:
         """The address; its text form hides the password."""
         return self._engine.url
 
-    async def upgrade(self) -> None:
-        """Bring the schema to what this program needs; safe to call from several processes at once.
+    async def verify(self) -> None:
+        """Look through the whole of an SQLite file, if there is one; a PostgreSQL server looks after its own.
 
         Raises:
             UnusableDatabase: the file is damaged, no database, another program's, or written by a newer version.
         """
-        if self._engine.dialect.name == "sqlite":
-            await _write_ahead(self._engine)
-        async with self._engine.begin() as connection:
-            if self._engine.dialect.name == "postgresql":
-                # Here a transaction that writes does not by itself keep the others out.
-                await connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-            await connection.run_sync(migrations.upgrade)
+        if self._is_file and not sqlite_file.is_missing(self.url):
+            await self._verify()
+
+    async def upgrade(self) -> None:
+        """Bring the schema to what this program needs; safe to call from several processes at once.
+
+        An SQLite file that is not there is made, whole or not at all; one that is there is never replaced.
+
+        Raises:
+            UnusableDatabase: the database is damaged, none, another program's, or written by a newer version.
+        """
+        if self._is_file:
+            if sqlite_file.is_missing(self.url):
+                async with sqlite_file.made(self.url) as aside:
+                    await self._build(aside)
+            await self._verify()
+            await sqlite_file.write_ahead(self._engine)
+        await self._migrate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A transaction that writes: committed at the end, rolled back by an exception."""
         async with AsyncSession(self._engine, expire_on_commit=False) as tx, tx.begin():
             yield tx
+
+    async def commit(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Do `work` in a transaction that writes, and return what it returns.
+
+        It is for work that locks what others lock in another order. Where two wait for each other, PostgreSQL breaks
+        one of them off, and that one begins again: `work` may be called several times, and must change nothing but the
+        database.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                async with self.transaction() as tx:
+                    return await work(tx)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _BROKEN_OFF:
+                    raise
+        async with self.transaction() as tx:
+            return await work(tx)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
@@ -98,6 +122,30 @@ class Database:
         """Close every connection."""
         await self._engine.dispose()
 
+    @property
+    def _is_file(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    async def _verify(self) -> None:
+        await sqlite_file.verify(self._engine)
+        async with self._reading.connect() as connection:
+            await connection.run_sync(migrations.check)
+
+    async def _build(self, aside: URL) -> None:
+        new = type(self).open(aside)
+        try:
+            await sqlite_file.write_ahead(new._engine)
+            await new._migrate()
+        finally:
+            await new.close()
+
+    async def _migrate(self) -> None:
+        async with self._engine.begin() as connection:
+            if not self._is_file:
+                # Here a transaction that writes does not by itself keep the others out.
+                await connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+            await connection.run_sync(migrations.upgrade)
+
 
 async def insert_new(tx: AsyncSession, table: Table, rows: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
     """Insert the rows that no unique index refuses and return their primary keys.
@@ -108,49 +156,3 @@ async def insert_new(tx: AsyncSession, table: Table, rows: Sequence[Mapping[str,
         return set()
     statement = _INSERTS[tx.get_bind().dialect.name](table).on_conflict_do_nothing().returning(*table.primary_key)
     return {tuple(row) for row in await tx.execute(statement, rows)}
-
-
-def _prepare_sqlite(engine: AsyncEngine) -> None:
-    """Durable commits, foreign keys, patience with other writers, and transactions that begin as they mean to go on."""
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-        # The driver begins no transactions of its own: a reader that turns writer could not wait for its turn.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        # NORMAL may roll back committed work after a power loss.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        for statement in connection.get_execution_options().get("begin", _WRITE):
-            connection.exec_driver_sql(statement)
-
-    @event.listens_for(engine.sync_engine, "handle_error", retval=True)
-    def translate(context: ExceptionContext) -> BaseException | None:
-        code = getattr(context.original_exception, "sqlite_errorname", "")
-        fault = next((fault for name, fault in _UNUSABLE.items() if code.startswith(name)), None)
-        return UnusableDatabase(str(engine.url), fault) if fault else None
-
-
-async def _write_ahead(engine: AsyncEngine) -> None:
-    """Switch the file to a write-ahead log, which stays with it.
-
-    SQLite does not wait when two connections switch a new file at once (each could wait for the other), so this does.
-    """
-    if engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-    attempts = BUSY_TIMEOUT_MS // 50
-    for attempt in range(1, attempts + 1):
-        try:
-            async with engine.connect() as connection:
-                await connection.execution_options(begin=_BARE)
-                await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-                return
-        except OperationalError as busy:
-            if attempt == attempts or getattr(busy.orig, "sqlite_errorname", "") != "SQLITE_BUSY":
-                raise
-            await asyncio.sleep(0.05)

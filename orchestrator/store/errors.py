@@ -2,18 +2,28 @@
 
 
 class UnusableDatabase(Exception):
-    """The database is there but cannot be used; nothing was written over it."""
+    """The database is there but cannot be used, now or later; nothing was written over it."""
 
-    def __init__(self, database: str, fault: str) -> None:
-        super().__init__(database, fault)
+    def __init__(self, database: str, fault: str, remedy: str) -> None:
+        super().__init__(database, fault, remedy)
         self.database = database
         self.fault = fault
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return (
-            f"{self.database} cannot be used: {self.fault}. Nothing was changed. "
-            "Put back a backup, move the file away to begin with an empty one, or point DATABASE_URL elsewhere."
-        )
+        return f"{self.database} cannot be used: {self.fault}. Nothing was changed. {self.remedy}"
+
+
+class DatabaseAway(Exception):
+    """The database does not answer, or takes nothing, now; later it may. What was not committed is undone."""
+
+    def __init__(self, database: str, cause: str) -> None:
+        super().__init__(database, cause)
+        self.database = database
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.database} does not answer: {self.cause}. See that it runs and has room."
 
 
 class UnknownExperiment(LookupError):

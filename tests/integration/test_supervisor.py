@@ -80,6 +80,14 @@ async def test_a_child_with_wrong_settings_is_not_started_again(tmp_path: Path) 
     assert worker.starts == 1
 
 
+@pytest.mark.parametrize(("code", "ends_with"), [(2, 2), (3, 1)])
+async def test_wrong_settings_of_a_child_are_the_supervisor_s_own(tmp_path: Path, code: int, ends_with: int) -> None:
+    folder = RunFolder(tmp_path)
+    worker = Script("worker", folder, f"raise SystemExit({code})")
+    once = Backoff(first=0, failures=0)
+    assert await Supervisor([[worker]], folder, report=Heard(), backoff=once).run() == ends_with
+
+
 async def test_a_child_that_cannot_start_is_given_up_at_once_with_its_own_words(tmp_path: Path) -> None:
     class Impossible(Script):
         def prepare(self, say: Callable[[str], None]) -> Launch:

@@ -18,19 +18,24 @@ def configuration(connection: Connection) -> Config:
     return config
 
 
-def upgrade(connection: Connection) -> None:
-    """Apply what is missing, in the transaction that `connection` has open.
+def check(connection: Connection) -> None:
+    """Only look whether the database may be upgraded.
 
     Raises:
         UnusableDatabase: another program's tables, or those of a newer version of this one.
     """
-    config = configuration(connection)
     current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {script.revision for script in ScriptDirectory.from_config(configuration(connection)).walk_revisions()}
     if current is None and set(inspect(connection).get_table_names()) - {"alembic_version"}:
-        raise UnusableDatabase(str(connection.engine.url), "it holds the tables of another program")
+        fault = "it holds the tables of another program"
+        raise UnusableDatabase(str(connection.engine.url), fault, "Point DATABASE_URL elsewhere.")
     if current is not None and current not in known:
-        raise UnusableDatabase(
-            str(connection.engine.url), f"a newer version of this program wrote it (schema {current})"
-        )
-    command.upgrade(config, "head")
+        fault = f"a newer version of this program wrote it (schema {current})"
+        remedy = "Start that version again, put back a backup from before it, or point DATABASE_URL elsewhere."
+        raise UnusableDatabase(str(connection.engine.url), fault, remedy)
+
+
+def upgrade(connection: Connection) -> None:
+    """Apply what is missing, in the transaction that `connection` has open; raises as `check` does."""
+    check(connection)
+    command.upgrade(configuration(connection), "head")

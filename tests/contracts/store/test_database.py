@@ -1,11 +1,16 @@
 """Transactions: all or nothing, and readers that wait for nobody."""
 
+import asyncio
+from functools import partial
+
 import numpy as np
 import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.store.database import Database, insert_new
+from orchestrator.store.sequences import take_sequences
 from orchestrator.store.tables import sequences, trial_histories
 from tests.contracts.store.makers import everything
 
@@ -70,3 +75,26 @@ async def test_upgrading_again_changes_nothing(db: Database) -> None:
     before = await everything(db)
     await db.upgrade()
     assert await everything(db) == before
+
+
+async def test_work_is_committed_once_and_returns_what_it_returns(db: Database) -> None:
+    async def work(tx: AsyncSession) -> int:
+        await tx.execute(insert(sequences), [_ROW])
+        return 5
+
+    assert await db.commit(work) == 5
+    with pytest.raises(IntegrityError):
+        await db.commit(work)
+    async with db.snapshot() as tx:
+        assert len((await tx.execute(select(sequences))).all()) == 1
+
+
+async def test_work_that_locks_in_opposite_orders_is_all_done(db: Database) -> None:
+    async def lock(tx: AsyncSession, keys: str) -> None:
+        for key in keys:
+            await take_sequences(tx, "scope", key)
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(*(db.commit(partial(lock, keys=keys)) for keys in ("abc", "cba", "bac")))
+    async with db.snapshot() as tx:
+        assert set(await tx.scalars(select(sequences.c.last))) == {3}

@@ -78,6 +78,25 @@ async def test_numbers_that_were_rolled_back_are_free_again(db: Database) -> Non
         assert await take_sequences(tx, EXPERIMENT_EVENTS.name, "a") == 5
 
 
+async def test_an_event_whose_transaction_took_longer_than_a_later_one_s_is_pending_in_its_turn(
+    db: Database, kind: str
+) -> None:
+    if kind == "sqlite":
+        return  # Its writers come one after the other.
+    async with db.transaction() as slow:
+        await outbox.append(slow, EXPERIMENT_EVENTS, "slow", progress("slow"), NOW)
+        await _append(db, "quick")
+        async with db.snapshot() as tx:
+            early = await outbox.pending(tx, 10)
+        async with db.transaction() as tx:
+            await outbox.mark_published(tx, [row.id for row in early], NOW)
+    async with db.snapshot() as tx:
+        late = await outbox.pending(tx, 10)
+    assert [row.key for row in early] == ["quick"]
+    assert [row.key for row in late] == ["slow"]
+    assert late[0].id < early[0].id
+
+
 async def test_pending_gives_the_oldest_first_and_what_was_published_no_more(db: Database) -> None:
     for key in "abab":
         await _append(db, key)

@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from orchestrator.store.errors import DatabaseAway
 from streams import repeating
 from streams.repeating import Repeating
 
@@ -88,6 +89,23 @@ async def test_an_error_ends_it_and_is_handed_on() -> None:
     assert [str(each) for each in service.failures] == ["gone"]
     assert service.turns == 1
     await service.stop()
+
+
+async def test_a_database_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeating, "AWAY_SECONDS", 0)
+    third = asyncio.Event()
+
+    async def take(service: Turning) -> None:
+        if service.turns < 3:
+            raise DatabaseAway("postgresql://", "it starts")
+        third.set()
+        await asyncio.sleep(0)
+
+    service = Turning(take)
+    await service.start()
+    await third.wait()
+    await service.stop()
+    assert not service.failures
 
 
 @pytest.mark.parametrize("waker", ["stop", "event"])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from orchestrator.store.errors import DatabaseAway
 from schemas.topics import FEATURE_TICKS
 from streams import worker
 from streams.publisher import NotDelivered
@@ -29,7 +30,10 @@ async def test_a_batch_that_was_taken_is_finished() -> None:
     assert taken == [*given.records]
 
 
-async def test_a_broker_that_does_not_acknowledge_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("passing", [NotDelivered(["signals"], 1, "no answer"), DatabaseAway("sqlite", "disk full")])
+async def test_a_broker_and_a_database_that_do_not_answer_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, passing: Exception
+) -> None:
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0)
     attempts = 0
 
@@ -37,7 +41,7 @@ async def test_a_broker_that_does_not_acknowledge_is_waited_for(monkeypatch: pyt
         nonlocal attempts
         attempts += 1
         if attempts < 4:
-            raise NotDelivered(["signals"], len(records), "no answer")
+            raise passing
 
     given = batch()
     await carry_out(given, FEATURE_TICKS, take)
