@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,8 +24,9 @@ from orchestrator.core.canonical import digest
 from orchestrator.core.lifecycle import State
 from orchestrator.features.samples import write_samples
 from orchestrator.search.settings import DriverSettings
-from orchestrator.store import experiments, requests, trials
+from orchestrator.store import experiments, leases, requests, trials
 from orchestrator.store.database import Database
+from orchestrator.store.leases import Lease
 from orchestrator.store.tables import TrialStatus
 from schemas.search import SearchRequest
 from serving.artifacts import Artifacts
@@ -74,7 +75,8 @@ async def first_results(settings: DriverSettings, artifacts: Path, asking: Seque
                 await experiments.advance(tx, admission.experiment, State.WAITING, None, now)
                 names.append(admission.experiment)
         began = time.monotonic()
-        await asyncio.gather(*(launcher.launch(name) for name in names))
+        given = [await _lease(database, name) for name in names]
+        await asyncio.gather(*map(launcher.launch, names, given))
         waited: dict[str, float] = {}
         ended: set[str] = set()
         while len(ended) < len(names):
@@ -93,6 +95,13 @@ async def first_results(settings: DriverSettings, artifacts: Path, asking: Seque
         return [waited[name] for name in names]
     finally:
         await database.close()
+
+
+async def _lease(database: Database, experiment: str) -> Lease:
+    async with database.transaction() as tx:
+        lease = await leases.acquire(tx, leases.driver_of(experiment), "fairness", timedelta(minutes=5))
+    assert lease is not None
+    return lease
 
 
 def main() -> int:

@@ -13,13 +13,13 @@ from typing import Protocol
 import structlog
 
 from orchestrator.store import ensembles
-from orchestrator.store.database import Database
 from orchestrator.store.ensembles import Coverage, Version
 from schemas.base import Reason
 from serving.deployer import DeployFailed, NotYet
 from serving.version import ServedVersion
+from streams.leading import Leadership, Leading
 from streams.metrics import SERVING_VERSION
-from streams.repeating import OnFailure, Repeating
+from streams.repeating import OnFailure
 from streams.routes import Route, Routes
 
 log = structlog.get_logger(__name__)
@@ -62,11 +62,11 @@ class Serving(Protocol):
         ...
 
 
-class Deployments(Repeating):
-    """Runs passes, one at a time, at least every second.
+class Deployments(Leading):
+    """Runs passes, one at a time, at least every second; of all workers, one does, and the others route their ticks.
 
     Args:
-        database: says what is wanted.
+        leadership: of the worker that deploys; its database says what is wanted.
         serving: serves it.
         routes: replaced when what is served has changed.
         clock: the time.
@@ -77,16 +77,15 @@ class Deployments(Repeating):
     def __init__(
         self,
         *,
-        database: Database,
+        leadership: Leadership,
         serving: Serving,
         routes: Routes,
         clock: Callable[[], datetime],
         on_failure: OnFailure,
         passes_between_looks: int = PASSES_BETWEEN_LOOKS,
     ) -> None:
-        super().__init__(on_failure)
+        super().__init__(leadership, on_failure)
         self._passes_between_looks = passes_between_looks
-        self._database = database
         self._serving = serving
         self._routes = routes
         self._clock = clock
@@ -96,10 +95,14 @@ class Deployments(Repeating):
         self._room = asyncio.Semaphore(AT_ONCE)
         self._passes = 0
 
-    async def turn(self) -> None:
+    async def act(self) -> None:
         """One pass, then rest."""
         await self.reconcile()
         await self.pause(PAUSE_SECONDS)
+
+    async def stand_by(self) -> None:
+        """Route ticks as the one that deploys has it."""
+        await self.load_routes()
 
     async def reconcile(self) -> None:
         """One pass. Ensembles are seen to beside each other, versions of one ensemble in the order of their numbers."""

@@ -79,6 +79,13 @@ SERVING_VERSION = Gauge(
     multiprocess_mode="mostrecent",
 )
 
+LEADS = Gauge(
+    "orchestrator_leads",
+    "1 where this copy's worker is the one that does it: relay, reconciler, deployments.",
+    ("what",),
+    multiprocess_mode="mostrecent",
+)
+
 # The way out.
 OUTBOX_EVENTS = Gauge(
     "orchestrator_outbox_events", "Events committed but not yet published.", multiprocess_mode="mostrecent"

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from orchestrator.store import outbox
-from orchestrator.store.database import Database
-from orchestrator.store.errors import DatabaseAway
+from orchestrator.store.errors import DatabaseAway, LeaseLost
 from schemas.envelope import read_headers
 from schemas.trials import TrialCached, TrialCompleted, TrialFailed, TrialStoppedEarly
+from streams.leading import Leadership, Leading
 from streams.metrics import TRIALS
 from streams.publisher import NotDelivered, Outgoing, Publishing
-from streams.repeating import OnFailure, Repeating
+from streams.repeating import OnFailure
 
 log = structlog.get_logger(__name__)
 
@@ -29,23 +29,22 @@ ENDS = {
 """How a trial ended, by the type of the event that says so: where its driver runs, nobody reads what is counted."""
 
 
-class OutboxRelay(Repeating):
-    """Carries events from the outbox to their topics, one batch at a time.
+class OutboxRelay(Leading):
+    """Carries events from the outbox to their topics, one batch at a time; of all workers, one does.
 
     A batch is marked as published after the broker has acknowledged all of it. When it has not, the same batch is sent
     again: consumers de-duplicate by key and sequence.
     """
 
     def __init__(
-        self, database: Database, publisher: Publishing, clock: Callable[[], datetime], on_failure: OnFailure
+        self, leadership: Leadership, publisher: Publishing, clock: Callable[[], datetime], on_failure: OnFailure
     ) -> None:
-        super().__init__(on_failure)
-        self._database = database
+        super().__init__(leadership, on_failure)
         self._publisher = publisher
         self._clock = clock
         self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
-    async def turn(self) -> None:
+    async def act(self) -> None:
         """Carry a batch; rest when there is little to carry, and longer when the broker does not answer."""
         await self._prune()
         try:
@@ -66,9 +65,8 @@ class OutboxRelay(Repeating):
                 gone = await outbox.prune(tx, now - KEPT)
             log.info("outbox_pruned", events=gone)
 
-    async def on_stop(self) -> None:
+    async def finish(self) -> None:
         """Publish what is pending, as far as the broker answers; the rest stays in the outbox."""
-        await super().on_stop()
         try:
             while await self.carry_batch():
                 pass
@@ -76,17 +74,22 @@ class OutboxRelay(Repeating):
             log.error("outbox_left_undelivered", missing=error.missing, topics=error.topics, cause=error.cause)
         except DatabaseAway as error:
             log.error("outbox_left_unread", cause=error.cause)
+        except LeaseLost:
+            log.warning("outbox_left_to_another")
 
     async def carry_batch(self) -> int:
         """Publish what is pending, up to one batch, and say how many events that was.
 
         Raises:
             NotDelivered: the broker did not acknowledge all of them; none is marked.
+            LeaseLost: another worker publishes; none is marked.
         """
         async with self._database.snapshot() as tx:
             pending = await outbox.pending(tx, BATCH)
         if not pending:
             return 0
+        # Whoever stood still until now would tell after what others have told since.
+        self._leadership.insist()
         await self._publisher.publish(
             [Outgoing(row.topic, row.key.encode(), row.value, tuple(row.headers)) for row in pending]
         )

@@ -179,6 +179,8 @@ class Settings(BaseModel):
     """sqlite+aiosqlite:///FILE or, for several hosts, postgresql://...; none: the file orchestrator.db in DATA_DIR."""
     data_dir: Folder = Field(Path("data"), validate_default=True)
     """Everything that the service writes; one running copy each."""
+    artifacts_dir: Folder | None = None
+    """What ensembles serve; none: artifacts in DATA_DIR. Workers on one database share one folder."""
     features_dir: Folder | None = None
     """Features as {TICKER}/{timeframe}/*.parquet; none: features_parquet in DATA_DIR."""
     features_db: Annotated[Path, AfterValidator(_existing_file)] | None = None
@@ -188,6 +190,8 @@ class Settings(BaseModel):
     """The address that /health, /ready and /metrics listen on."""
     api_port: Port = 8100
     """Their port, or the next free one after it; 0: any."""
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """Seconds after which a driver that is not heard of is replaced; a worker that leads, after twice as many."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """The shape of log lines; auto: console on a terminal, else JSON."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"
@@ -235,6 +239,11 @@ class Settings(BaseModel):
     def features_folder(self) -> Path:
         """Where features are read from."""
         return self.features_dir or self.data_dir / "features_parquet"
+
+    @property
+    def artifacts_folder(self) -> Path:
+        """Where ensembles' models are kept."""
+        return self.artifacts_dir or self.data_dir / "artifacts"
 
     @property
     def store_url(self) -> str:

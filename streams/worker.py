@@ -1,7 +1,10 @@
 """The worker: the composition root. A Faust app whose agents take batches from Kafka, and the services beside them."""
 
 import asyncio
+import os
+import secrets
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -31,6 +34,7 @@ from streams import kafka, ray_head
 from streams.deploying import Deployments
 from streams.intake import Intake
 from streams.judging import Judge
+from streams.leading import Leadership
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
 from streams.publisher import NotDelivered, Publisher
@@ -142,17 +146,20 @@ class Worker:
         stack.callback(ray.shutdown)
         await asyncio.to_thread(lanes.start, driver_settings(settings))
 
-        relay = OutboxRelay(database, await self._publisher(stack, config), utc_now, self._fail)
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        # A leader outlasts the drivers that stop when it last was heard of: it sees to them.
+        part = partial(Leadership, database, holder=holder, ttl=2 * timedelta(seconds=settings.lease_seconds))
+        relay = OutboxRelay(part("relay"), await self._publisher(stack, config), utc_now, self._fail)
         routes = Routes()
-        artifacts = settings.data_dir / "artifacts"
+        artifacts = settings.artifacts_folder
         deployer = Deployer(artifacts)
         deployments = Deployments(
-            database=database, serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
+            leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
         )
         # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
         await deployments.load_routes()
         reconciler = Reconciler(
-            database=database,
+            leadership=part("reconciler"),
             drivers=Launcher(driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))),
             clock=utc_now,
             on_failure=self._fail,
@@ -272,6 +279,7 @@ def driver_settings(settings: Settings) -> DriverSettings:
         trial_seconds=settings.trial_seconds,
         trial_memory_mb=settings.trial_memory_mb,
         stream_above_mb=settings.stream_above_mb,
+        lease_seconds=settings.lease_seconds,
         defaults=defaults(settings),
         features_db=settings.features_db,
         max_concurrent_trials=settings.ray_max_concurrent_trials,

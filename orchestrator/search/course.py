@@ -36,7 +36,7 @@ from orchestrator.search.study import Study, study_of
 from orchestrator.search.verdict import Candidacy, settle
 from orchestrator.store import experiments, ledger, requests, trials
 from orchestrator.store.database import Database
-from orchestrator.store.errors import DatabaseAway
+from orchestrator.store.errors import DatabaseAway, LeaseLost
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.ledger import LedgerRow
 from orchestrator.store.tables import TrialStatus
@@ -84,10 +84,11 @@ class Course:
 
         Raises:
             DatabaseAway: nothing is the experiment's fault; whoever launches may try again.
+            LeaseLost: another leads the experiment now; nothing more was written.
         """
         try:
             await self._go_on()
-        except DatabaseAway:
+        except (DatabaseAway, LeaseLost):
             raise
         except Refused as refused:
             await self._fail(refused.reasons)

@@ -9,12 +9,14 @@ import ray
 from orchestrator.core.draft import Assembler
 from orchestrator.search.driver import ExperimentDriver
 from orchestrator.search.settings import DriverSettings
+from orchestrator.store.leases import Lease
 
 
 class Launcher:
     """Sees that experiments are driven, in the Ray session that this process is connected to.
 
-    A driver outlives the process that launched it.
+    A driver outlives the process that launched it. There is one for each lease, so that one which has stopped is in
+    nobody's way.
 
     Args:
         settings: of every driver.
@@ -25,44 +27,42 @@ class Launcher:
         self._settings = settings
         self._assembler = assembler
 
-    async def launch(self, experiment: str) -> bool:
-        """See that a driver leads the experiment, without waiting for it; True when one had to be started.
+    async def launch(self, experiment: str, lease: Lease) -> None:
+        """Have a driver lead the experiment, without waiting for it."""
+        await asyncio.to_thread(self._launch, experiment, lease)
 
-        One that is just ending takes the call with it: look again later.
-        """
-        return await asyncio.to_thread(self._launch, experiment)
+    async def alive(self, lease: Lease) -> bool:
+        """Whether there is a driver of this lease; one that has stopped is there."""
+        return await asyncio.to_thread(self._find, lease) is not None
 
-    async def alive(self, experiment: str) -> bool:
-        """Whether there is a driver of the experiment."""
-        return await asyncio.to_thread(self._find, experiment) is not None
+    async def end(self, lease: Lease) -> None:
+        """End the driver of this lease, if there is one; it is not waited for."""
+        await asyncio.to_thread(self._end, lease)
 
-    def _launch(self, experiment: str) -> bool:
-        driver = self._find(experiment)
-        found = driver is not None
-        if driver is None:
-            actor = _actor().options(
-                name=driver_name(experiment),
-                namespace=self._settings.namespace,
-                lifetime="detached",
-                get_if_exists=True,
-                num_cpus=0,
-                max_restarts=0,
-            )
-            driver = actor.remote(experiment, self._settings, self._assembler)
-        # Asked even of one that was found: whoever started it may have died before asking.
-        driver.conduct.remote()
-        return not found
+    def _launch(self, experiment: str, lease: Lease) -> None:
+        actor = _actor().options(
+            name=_name(lease),
+            namespace=self._settings.namespace,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=0,
+        )
+        actor.remote(experiment, lease, self._settings, self._assembler).conduct.remote()
 
-    def _find(self, experiment: str) -> Any:
+    def _end(self, lease: Lease) -> None:
+        if (driver := self._find(lease)) is not None:
+            ray.kill(driver)
+
+    def _find(self, lease: Lease) -> Any:
         try:
-            return ray.get_actor(driver_name(experiment), namespace=self._settings.namespace)
+            return ray.get_actor(_name(lease), namespace=self._settings.namespace)
         except ValueError:
             return None
 
 
-def driver_name(experiment: str) -> str:
-    """What an experiment's driver is called in its Ray namespace."""
-    return f"driver-{experiment}"
+def _name(lease: Lease) -> str:
+    """What the driver of a lease is called in its Ray namespace."""
+    return f"{lease.name}:{lease.epoch}:{lease.holder}"
 
 
 @cache

@@ -35,6 +35,8 @@ class DriverSettings:
     trial_memory_mb: int = 4096
     stream_above_mb: int | None = None
     """MiB of rows above which features are streamed; None: a share of the memory that is there."""
+    lease_seconds: float = 15.0
+    """For how long a driver has the right to its experiment without being heard of."""
     defaults: Defaults = field(default_factory=Defaults)
     metric: MetricName = "sharpe_ratio"
     """Where the request names none; so the next three."""

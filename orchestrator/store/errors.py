@@ -26,6 +26,19 @@ class DatabaseAway(Exception):
         return f"{self.database} does not answer: {self.cause}. See that it runs and has room."
 
 
+class LeaseLost(Exception):
+    """Whoever had a lease has it no longer, and must end what it does without writing anything more."""
+
+    def __init__(self, name: str, holder: str, epoch: int) -> None:
+        super().__init__(name, holder, epoch)
+        self.name = name
+        self.holder = holder
+        self.epoch = epoch
+
+    def __str__(self) -> str:
+        return f"{self.holder} no longer has the lease {self.name!r} of epoch {self.epoch}: another may have it"
+
+
 class UnknownExperiment(LookupError):
     """No experiment has this id."""
 

@@ -68,6 +68,7 @@ def _reasons() -> Column[tuple[Reason, ...]]:
 
 _searching = text(f"state IN ({', '.join(repr(state.value) for state in LINE if state in SEARCHING)})")
 _unpublished = text("published_at IS NULL")
+_held = text("holder IS NOT NULL")
 _deployed = text(f"state = '{VersionState.DEPLOYED}'")
 
 metadata = MetaData(
@@ -190,6 +191,17 @@ fingerprints = Table(
 
 `whole` says that the trial's history is of this step. Clearing takes rows away here, and nothing else anywhere.
 """
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("ix_leases_held", "name", sqlite_where=_held, postgresql_where=_held),
+)
+"""The newest lease of each name; without a holder it has been given back. `expires_at` is by the database's clock."""
 
 sequences = Table(
     "sequences",

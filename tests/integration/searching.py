@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from orchestrator.core.canonical import lineage_key
 from orchestrator.core.dataset import Terms
 from orchestrator.core.lifecycle import State
 from orchestrator.search.launching import Launcher
-from orchestrator.store import ensembles, experiments, ledger, requests, trials
+from orchestrator.store import ensembles, experiments, leases, ledger, requests, trials
 from orchestrator.store.database import Database
 from orchestrator.store.ensembles import Version
 from orchestrator.store.experiments import Experiment
+from orchestrator.store.leases import Lease
 from orchestrator.store.ledger import LedgerRow
 from orchestrator.store.trials import History, Trial
 from schemas.search import SearchRequest
@@ -107,22 +108,28 @@ async def lead(
             await admitted(db, request, number)
         if begun is not None:
             await begun(db)
-        for name in named:
-            assert await launcher.launch(name)
-        for name in named:
-            assert not await launcher.launch(name)
+        given = {name: await _lease(db, name) for name in named}
+        for name, lease in given.items():
+            await launcher.launch(name, lease)
         found = {name: await ended(db, name) for name in named}
-        for name in named:
-            await _left(launcher, name)
+        for lease in given.values():
+            await _left(launcher, lease)
     finally:
         await db.close()
     return found
 
 
-async def _left(launcher: Launcher, experiment: str) -> None:
-    """Wait until the experiment's driver is gone."""
+async def _lease(db: Database, experiment: str) -> Lease:
+    async with db.transaction() as tx:
+        lease = await leases.acquire(tx, leases.driver_of(experiment), "test", timedelta(minutes=1))
+    assert lease is not None
+    return lease
+
+
+async def _left(launcher: Launcher, lease: Lease) -> None:
+    """Wait until the driver of this lease is gone."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            if not await launcher.alive(experiment):
+            if not await launcher.alive(lease):
                 return
             await asyncio.sleep(0.1)

@@ -22,6 +22,7 @@ from schemas.topics import EXPERIMENT_EVENTS
 from streams import relay
 from streams.intake import Intake
 from streams.judging import Judge
+from streams.leading import Leadership
 from streams.publisher import NotDelivered, Outgoing, Publisher
 from streams.reader import TopicReader
 from streams.relay import OutboxRelay
@@ -80,6 +81,7 @@ class Desk:
     @asynccontextmanager
     async def open(self, losing: int = 0) -> AsyncIterator[None]:
         """Take requests, and carry events to Kafka, of which so many acknowledgements get lost."""
+        leadership = Leadership(self.database, "relay", self.mark, timedelta(minutes=1))
         taking, telling = Publisher(self.config), Publisher(self.config)
         self._intake = Intake(
             database=self.database,
@@ -88,7 +90,7 @@ class Desk:
             clock=utc_now,
             on_accepted=lambda: None,
         )
-        carrying = OutboxRelay(self.database, Forgetful(telling, losing), utc_now, self.failures.append)
+        carrying = OutboxRelay(leadership, Forgetful(telling, losing), utc_now, self.failures.append)
         source = KafkaSource(
             self.topic, config=self.config, group=GROUP, channel=self, on_failure=self.failures.append, size=10
         )

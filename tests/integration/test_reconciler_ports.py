@@ -8,6 +8,7 @@ import pytest
 from ray import serve
 
 from orchestrator.search.launching import Launcher
+from orchestrator.store.leases import Lease
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
@@ -51,9 +52,9 @@ class TestLauncher(DriversContract):
     def drivers(self, tmp_path: Path) -> Launcher:
         return Launcher(driver_settings(tmp_path), EnsembleAssembler(Artifacts(tmp_path)))
 
-    async def end(self, drivers: Drivers, experiment: str) -> None:
+    async def ended(self, drivers: Drivers, lease: Lease) -> None:
         async with asyncio.timeout(PATIENCE):
             while True:
-                if not await drivers.alive(experiment):
+                if not await drivers.alive(lease):
                     return
                 await asyncio.sleep(0.05)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from orchestrator.core.lifecycle import LINE, State
 from orchestrator.store import ensembles, experiments, outbox, requests, trials
 from orchestrator.store.database import Database
-from orchestrator.store.tables import metadata
+from orchestrator.store.tables import leases, metadata
 from schemas.base import Reason
 from schemas.envelope import decode
 from schemas.experiments import ExperimentProgress, GateVerdict
@@ -134,6 +134,12 @@ async def events(db: Database, topic: str, key: str | None = None) -> list[Any]:
     async with db.snapshot() as tx:
         rows = await outbox.pending(tx, 100_000)
     return [decode(models[row.topic], row.value) for row in rows if row.topic == topic and key in (None, row.key)]
+
+
+async def run_out(db: Database, lease: str) -> None:
+    """Have the lease of this name run out."""
+    async with db.transaction() as tx:
+        await tx.execute(update(leases).where(leases.c.name == lease).values(expires_at=NOW))
 
 
 def later(seconds: float) -> datetime:

@@ -1,9 +1,11 @@
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest_asyncio
 
 from orchestrator.store.database import Database
+from streams.leading import Leadership
 
 
 @pytest_asyncio.fixture
@@ -13,3 +15,12 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
     await database.upgrade()
     yield database
     await database.close()
+
+
+@pytest_asyncio.fixture
+async def leadership(db: Database) -> AsyncIterator[Leadership]:
+    """Of the only worker, which leads."""
+    leadership = Leadership(db, "it", "the worker", timedelta(minutes=1))
+    assert await leadership.leads()
+    yield leadership
+    await leadership.resign()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from orchestrator.store.leases import Lease
 from schemas.base import Reason
 from serving.deployer import DeployFailed, NotYet
 from serving.version import ServedVersion
@@ -61,27 +62,30 @@ class FakeDrivers:
     """Drives experiments in name only: a driver lives until the test ends it.
 
     Attributes:
-        living: whom somebody drives.
+        living: by experiment, the lease of its driver.
         launched: every start, in order.
+        ended: the leases whose drivers were ended.
         on_look: called before anybody is told whether a driver lives.
     """
 
     def __init__(self) -> None:
-        self.living: set[str] = set()
+        self.living: dict[str, Lease] = {}
         self.launched: list[str] = []
+        self.ended: list[Lease] = []
         self.on_look: Callable[[], Awaitable[None]] | None = None
 
-    async def launch(self, experiment: str) -> bool:
-        if experiment in self.living:
-            return False
-        self.living.add(experiment)
+    async def launch(self, experiment: str, lease: Lease) -> None:
+        self.living[experiment] = lease
         self.launched.append(experiment)
-        return True
 
-    async def alive(self, experiment: str) -> bool:
+    async def alive(self, lease: Lease) -> bool:
         if self.on_look is not None:
             await self.on_look()
-        return experiment in self.living
+        return lease in self.living.values()
+
+    async def end(self, lease: Lease) -> None:
+        self.ended.append(lease)
+        self.living = {experiment: each for experiment, each in self.living.items() if each != lease}
 
 
 class ServingContract(ABC):
@@ -120,14 +124,17 @@ class DriversContract(ABC):
     """What holds for whoever drives experiments. A subclass gives the fixture `drivers`."""
 
     @abstractmethod
-    async def end(self, drivers: Drivers, experiment: str) -> None:
-        """Have the experiment's driver end, and return when it has."""
+    async def ended(self, drivers: Drivers, lease: Lease) -> None:
+        """Return when the driver of this lease has ended; one that was launched does so by itself, or is ended."""
 
-    async def test_whom_nobody_drives_is_launched_and_again_when_that_driver_has_ended(self, drivers: Drivers) -> None:
-        for _ in range(2):
-            assert not await drivers.alive("one")
-            assert await drivers.launch("one")
-            assert await drivers.alive("one")
-            assert not await drivers.launch("one")
-            assert not await drivers.alive("two")
-            await self.end(drivers, "one")
+    async def test_each_lease_has_a_driver_of_its_own_that_ends(self, drivers: Drivers) -> None:
+        first, second = Lease("driver:one", "worker", 1), Lease("driver:one", "worker", 2)
+        await drivers.end(first)
+        for lease in (first, second):
+            assert not await drivers.alive(lease)
+            await drivers.launch("one", lease)
+            assert await drivers.alive(lease)
+        await self.ended(drivers, first)
+        await drivers.end(second)
+        await drivers.end(second)
+        await self.ended(drivers, second)

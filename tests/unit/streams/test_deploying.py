@@ -14,6 +14,7 @@ from serving.deployer import NotYet
 from serving.version import ServedVersion
 from streams import deploying
 from streams.deploying import ATTEMPTS, Deployments
+from streams.leading import Leadership
 from streams.routes import Route, Routes
 from tests.contracts.store.makers import NOW, VERDICT, digest, events, founded, proposal
 from tests.unit.streams.fakes import Hurdle
@@ -37,8 +38,9 @@ class TestFakeServing(ServingContract):
 class House:
     """Deployments and what they speak to."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, leadership: Leadership) -> None:
         self.db = db
+        self.leadership = leadership
         self.serving = FakeServing()
         self.routes = Routes()
         self.failures: list[BaseException] = []
@@ -49,7 +51,7 @@ class House:
         """What a worker that comes after another begins with."""
         self.routes.replace([])
         self.deployments = Deployments(
-            database=self.db,
+            leadership=self.leadership,
             serving=self.serving,
             routes=self.routes,
             clock=lambda: NOW,
@@ -89,8 +91,8 @@ class House:
 
 
 @pytest.fixture
-def house(db: Database) -> House:
-    return House(db)
+def house(db: Database, leadership: Leadership) -> House:
+    return House(db, leadership)
 
 
 async def test_a_wanted_version_is_served_routed_and_told(house: House) -> None:

@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from orchestrator.core.lifecycle import State
-from orchestrator.store import ensembles, experiments
+from orchestrator.store import ensembles, experiments, leases
 from orchestrator.store.database import Database
+from orchestrator.store.errors import LeaseLost
+from orchestrator.store.leases import Lease
 from schemas.experiments import GatePassed
 from streams import reconciling
+from streams.leading import Leadership
 from streams.metrics import EXPERIMENTS
 from streams.reconciling import LAUNCHES, Drivers, Reconciler
-from tests.contracts.store.makers import NOW, VERDICT, events, founded, later, proposal
+from tests.contracts.store.makers import NOW, VERDICT, events, founded, later, proposal, run_out
 from tests.unit.streams.ports import DriversContract, FakeDrivers
 
 
@@ -21,16 +25,16 @@ class TestFakeDrivers(DriversContract):
     def drivers(self) -> FakeDrivers:
         return FakeDrivers()
 
-    async def end(self, drivers: Drivers, experiment: str) -> None:
-        assert isinstance(drivers, FakeDrivers)
-        drivers.living.discard(experiment)
+    async def ended(self, drivers: Drivers, lease: Lease) -> None:
+        await drivers.end(lease)
 
 
 class House:
     """A reconciler and what it speaks to."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, leadership: Leadership) -> None:
         self.db = db
+        self.leadership = leadership
         self.drivers = FakeDrivers()
         self.failures: list[BaseException] = []
         self.reconciler = self.started_anew()
@@ -38,7 +42,7 @@ class House:
     def started_anew(self) -> Reconciler:
         """What a worker that comes after another begins with."""
         self.reconciler = Reconciler(
-            database=self.db, drivers=self.drivers, clock=lambda: NOW, on_failure=self.failures.append
+            leadership=self.leadership, drivers=self.drivers, clock=lambda: NOW, on_failure=self.failures.append
         )
         return self.reconciler
 
@@ -49,10 +53,18 @@ class House:
         async with self.db.snapshot() as tx:
             return await experiments.get(tx, experiment)
 
+    async def driven(self, experiment: str) -> Lease:
+        """Have another worker launch its driver."""
+        async with self.db.transaction() as tx:
+            lease = await leases.acquire(tx, leases.driver_of(experiment), "another", timedelta(minutes=1))
+        assert lease is not None
+        self.drivers.living[experiment] = lease
+        return lease
+
 
 @pytest.fixture
-def house(db: Database) -> House:
-    return House(db)
+def house(db: Database, leadership: Leadership) -> House:
+    return House(db, leadership)
 
 
 async def test_an_accepted_experiment_waits_and_is_driven(house: House) -> None:
@@ -108,6 +120,38 @@ async def test_a_driver_that_dies_too_often_fails_its_experiment_with_the_reason
     assert house.drivers.launched == [experiment] * LAUNCHES
     await house.reconcile()
     assert len(house.drivers.launched) == LAUNCHES
+
+
+async def test_a_driver_that_is_not_heard_of_any_more_is_ended_and_another_launched(house: House) -> None:
+    experiment = await founded(house.db, state=State.RUNNING)
+    await house.reconcile()
+    stopped = house.drivers.living[experiment]
+    await run_out(house.db, stopped.name)
+    await house.reconcile()
+    assert house.drivers.ended == [stopped]
+    assert house.drivers.living[experiment].epoch == stopped.epoch + 1
+    assert house.drivers.launched == [experiment] * 2
+
+
+async def test_a_driver_that_is_heard_of_is_left_alone_by_a_worker_that_takes_over(house: House) -> None:
+    experiment = await founded(house.db, state=State.RUNNING)
+    lease = await house.driven(experiment)
+    for _ in range(2):
+        await house.started_anew().reconcile()
+    assert house.drivers.launched == []
+    assert house.drivers.living == {experiment: lease}
+
+
+async def test_a_worker_that_no_longer_leads_launches_nobody_and_changes_nothing(house: House) -> None:
+    experiment = await founded(house.db, state=State.RUNNING)
+    await run_out(house.db, "it")
+    other = Leadership(house.db, "it", "another worker", timedelta(minutes=1))
+    assert await other.leads()
+    with pytest.raises(LeaseLost):
+        await house.reconcile()
+    assert house.drivers.launched == []
+    assert (await house.state(experiment)).state is State.RUNNING
+    await other.resign()
 
 
 async def test_the_last_driver_may_take_its_time(house: House) -> None:
@@ -177,7 +221,7 @@ async def test_so_many_are_driven_at_once_and_the_others_wait_for_their_turn(hou
     for ended, following in ((second, urgent), (first, third)):
         async with house.db.transaction() as tx:
             await experiments.advance(tx, ended, State.CANCELLED, None, NOW)
-        house.drivers.living.discard(ended)
+        house.drivers.living.pop(ended)
         await house.reconcile()
         assert house.drivers.launched[-1] == following
     assert len(house.drivers.launched) == 4
@@ -185,7 +229,8 @@ async def test_so_many_are_driven_at_once_and_the_others_wait_for_their_turn(hou
 
 async def test_drivers_that_another_worker_launched_count(house: House, two_at_once: None) -> None:
     running = [await founded(house.db, number, State.RUNNING, now=later(number)) for number in (1, 2)]
-    house.drivers.living = set(running)
+    for experiment in running:
+        await house.driven(experiment)
     urgent = await founded(house.db, 3, priority=10)
     await house.reconcile()
     assert house.drivers.launched == []
@@ -201,7 +246,7 @@ async def test_an_experiment_whose_driver_died_too_often_is_given_up_also_where_
         await house.reconcile()
         house.drivers.living.clear()
     other = await founded(house.db, 2, State.RUNNING, priority=10)
-    house.drivers.living = {other}
+    await house.driven(other)
     await house.reconcile()
     assert (await house.state(experiment)).state is State.FAILED
 
@@ -211,9 +256,9 @@ async def test_what_is_new_is_not_kept_waiting(house: House, monkeypatch: pytest
     launched = asyncio.Queue[str]()
 
     class Telling(FakeDrivers):
-        async def launch(self, experiment: str) -> bool:
+        async def launch(self, experiment: str, lease: Lease) -> None:
             launched.put_nowait(experiment)
-            return await super().launch(experiment)
+            await super().launch(experiment, lease)
 
     house.drivers = Telling()
     reconciler = house.started_anew()
