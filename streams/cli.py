@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from confluent_kafka import KafkaException
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from schemas.base import parse_instant
 from schemas.envelope import Undecodable
-from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
+from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
 from streams import logs
 from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, NotRunning, RunFolder
@@ -23,6 +24,10 @@ from streams.settings import Settings, WrongSettings
 
 # What a command needs beyond this is imported when it is called: `--help` must not load Ray.
 
+if TYPE_CHECKING:
+    from schemas.commands import Cancel, Resume
+
+ANSWER_SECONDS = 30.0
 WRONG_USE = 2
 INTERRUPTED = 130
 
@@ -94,6 +99,47 @@ def request(
                 display=Display(console),
             )
             raise typer.Exit(0 if story.succeeded else 1)
+
+
+@app.command()
+def cancel(experiment: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """Stop an experiment; trials that have ended stay, and `resume` goes on with it."""
+    from schemas.commands import Cancel
+
+    _command(Cancel(command_id=_command_id(), issued_at=datetime.now(UTC), experiment=experiment), "cancelled")
+
+
+@app.command()
+def resume(experiment: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """Go on with an experiment that failed or was cancelled."""
+    from schemas.commands import Resume
+
+    _command(Resume(command_id=_command_id(), issued_at=datetime.now(UTC), experiment=experiment), "resumed")
+
+
+def _command(command: "Cancel | Resume", done: str) -> None:
+    """Produce a command, and say what becomes of it."""
+    from streams.requesting import NotProduced, answer_to, produce_command
+
+    config = connection(settings())
+    with broker_troubles():
+        try:
+            produce_command(config, command)
+        except NotProduced as error:
+            raise fail(str(error)) from None
+        reasons = answer_to(config, command, patience=ANSWER_SECONDS)
+    if reasons is None:
+        raise fail(
+            f"nothing heard of command {command.command_id} yet: it is on {COMMANDS.name}, and is carried out when the "
+            "service runs"
+        )
+    if reasons:
+        raise fail("\n".join(reason.message for reason in reasons))
+    console.print(f"{command.experiment} is {done}", highlight=False)
+
+
+def _command_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 @app.command()

@@ -101,6 +101,12 @@ class RequestStory:
                 return f"accepted as {event.experiment}: {event.trials} trials on {', '.join(event.tickers)}"
             case ExperimentDuplicate():
                 self.experiment = event.experiment
+                # It has been resumed since.
+                self._early = [
+                    each
+                    for each in self._early
+                    if not (isinstance(each, ExperimentFailed | ExperimentCancelled) and each.sequence < event.sequence)
+                ]
                 return f"the same work is already under way as {event.experiment}: following it"
             case ExperimentRejected():
                 return self._end(False, f"rejected: {_told(event.reasons)}", event.reasons)

@@ -10,8 +10,19 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.errors import Refused
+from orchestrator.core.resuming import EVERYTHING, Resuming
 from orchestrator.store.database import Database
-from orchestrator.store.requests import Accepted, Admission, NameTaken, Rejected, admit, reject, settled
+from orchestrator.store.requests import (
+    Accepted,
+    Admission,
+    Duplicate,
+    NameTaken,
+    NotResumed,
+    Rejected,
+    admit,
+    reject,
+    settled,
+)
 from schemas.base import Reason, RequestId
 from schemas.envelope import Undecodable, decode
 from schemas.search import SearchRequest
@@ -38,6 +49,7 @@ class Intake:
         publisher: where dead letters go.
         clock: the time.
         on_accepted: called when there is something new to launch.
+        may_resume: what a request with `resume` may go on with.
     """
 
     def __init__(
@@ -48,7 +60,9 @@ class Intake:
         publisher: Publishing,
         clock: Callable[[], datetime],
         on_accepted: Callable[[], None],
+        may_resume: Resuming = EVERYTHING,
     ) -> None:
+        self._may_resume = may_resume
         self._database = database
         self._judge = judge
         self._publisher = publisher
@@ -79,14 +93,14 @@ class Intake:
             judged |= refused
         for record, outcome in outcomes.items():
             REQUESTS.labels(type(outcome).__name__.lower()).inc()
-            if not isinstance(outcome, Rejected | NameTaken):
+            if not isinstance(outcome, Rejected | NameTaken | NotResumed):
                 log.info(
                     "request_settled",
                     outcome=type(outcome).__name__.lower(),
                     experiment=outcome.experiment,
                     trace_id=record.trace.trace_id,
                 )
-        if any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
+        if any(isinstance(outcome, Accepted | Duplicate) for outcome in outcomes.values()):
             self._on_accepted()
 
     async def _settled(self, records: Iterable[Record]) -> list[Record]:
@@ -106,7 +120,11 @@ class Intake:
 
         async def settle(tx: AsyncSession) -> Settled:
             outcomes = {record: await self._settle(tx, record, verdict, now) for record, verdict in judged.items()}
-            taken = {record: outcome.reasons for record, outcome in outcomes.items() if isinstance(outcome, NameTaken)}
+            taken = {
+                record: outcome.reasons
+                for record, outcome in outcomes.items()
+                if isinstance(outcome, NameTaken | NotResumed)
+            }
             if taken:
                 await tx.rollback()
             return outcomes, taken
@@ -125,6 +143,7 @@ class Intake:
                 search_key=verdict.search_key,
                 now=now,
                 traceparent=trace,
+                may_resume=self._may_resume,
             )
         request_id = readable_request_id(record.value)
         if request_id is None:

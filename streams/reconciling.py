@@ -87,8 +87,13 @@ class Reconciler(Leading):
         """One pass: experiments are queued, and driven in the order of their turn, so many at once."""
         async with self._database.snapshot() as tx:
             given = await leases.of_drivers(tx)
+            states = await experiments.standing(tx, given)
         # First, since one that has stopped in the middle of a transaction keeps SQLite's file to itself.
-        driven = {experiment for experiment, standing in given.items() if await self._goes_on(standing)}
+        driven = {
+            experiment
+            for experiment, standing in given.items()
+            if await self._goes_on(standing, cancelled=states.get(experiment) is State.CANCELLED)
+        }
         await self._queue()
         undriven = await self._under_way()
         driven &= {each.id for each in undriven}
@@ -111,12 +116,15 @@ class Reconciler(Leading):
             EXPERIMENTS.labels(state).set(counts[state])
         return found
 
-    async def _goes_on(self, standing: Standing) -> bool:
+    async def _goes_on(self, standing: Standing, *, cancelled: bool) -> bool:
         """Whether a driver lives and is heard of; if not, its experiment is free for another one."""
         alive = await self._drivers.alive(standing.lease)
-        if alive and standing.in_force:
+        if alive and standing.in_force and not cancelled:
             return True
-        if alive:
+        if cancelled:
+            log.info("driver_cancelled", lease=standing.lease.name, epoch=standing.lease.epoch)
+            await self._drivers.end(standing.lease)
+        elif alive:
             # It has stopped, or does not reach the database: it is in the way, though it can write nothing any more.
             log.warning("driver_not_heard_of", lease=standing.lease.name, epoch=standing.lease.epoch)
             await self._drivers.end(standing.lease)
@@ -128,6 +136,10 @@ class Reconciler(Leading):
         """What was accepted waits from now on, and is told how many wait before it."""
         async with self._database.snapshot() as tx:
             found = await experiments.in_states(tx, State.ACCEPTED, State.WAITING)
+        for experiment in found:
+            if experiment.state is State.ACCEPTED:
+                # Resumed, its drivers that died count no longer.
+                self._launches.pop(experiment.id, None)
         queue = [experiment for experiment in found if experiment.id not in self._launches]
         if not any(experiment.state is State.ACCEPTED for experiment in queue):
             return

@@ -1,4 +1,4 @@
-"""Producing a search request, and following it until it ends."""
+"""Producing search requests and commands, and following what becomes of them."""
 
 import json
 import secrets
@@ -10,13 +10,17 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from schemas.base import Reason
+from schemas.base import Message, Reason
+from schemas.commands import Cancel, Resume
+from schemas.dead_letter import read_dead_letter
 from schemas.envelope import Undecodable, decode, headers_of
+from schemas.experiments import ExperimentCancelled, ExperimentWaiting
 from schemas.search import SearchRequest
-from schemas.topics import SEARCH_REQUESTS
+from schemas.topics import COMMANDS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, Topic, dead_letter_topic
 from schemas.trace_context import begin_trace
 from streams.display import Display
-from streams.following import RequestStory, event_of, opened
+from streams.following import SLACK, RequestStory, event_of, opened
+from streams.reader import TopicReader
 
 SOURCE = "/orchestrator/cli"
 DELIVERY_SECONDS = 30.0
@@ -25,17 +29,17 @@ WONDER_SECONDS = 15.0
 
 
 class NotProduced(Exception):
-    """The broker did not take the request.
+    """The broker did not take a request or a command.
 
     Attributes:
-        request_id: of the request.
+        message_id: its id.
         cause: what the client or the broker said.
     """
 
-    def __init__(self, request_id: str, cause: str) -> None:
-        self.request_id = request_id
+    def __init__(self, message_id: str, cause: str) -> None:
+        self.message_id = message_id
         self.cause = cause
-        super().__init__(f"request {request_id} was not acknowledged: {cause}")
+        super().__init__(f"{message_id} was not acknowledged: {cause}")
 
 
 def parse_request(text: str, now: datetime) -> SearchRequest:
@@ -60,26 +64,62 @@ def produce_request(config: dict[str, Any], request: SearchRequest) -> None:
     Raises:
         NotProduced: it did not come.
     """
+    _produce(config, SEARCH_REQUESTS, request.request_id, request, request.request_id)
+
+
+def produce_command(config: dict[str, Any], command: Cancel | Resume) -> None:
+    """Produce a command and wait for the broker's acknowledgement.
+
+    Raises:
+        NotProduced: it did not come.
+    """
+    _produce(config, COMMANDS, command.experiment, command, command.command_id)
+
+
+def answer_to(config: dict[str, Any], command: Cancel | Resume, *, patience: float) -> tuple[Reason, ...] | None:
+    """Wait for what becomes of a command: nothing where it is carried out, else why not; None: nothing is heard of it.
+
+    Args:
+        config: librdkafka's connection settings.
+        command: that was produced just now.
+        patience: seconds to wait.
+    """
+    awaited = ExperimentCancelled if isinstance(command, Cancel) else ExperimentWaiting
+    deadline = time.monotonic() + patience
+    since = command.issued_at - SLACK
+    with TopicReader(config, [EXPERIMENT_EVENTS, dead_letter_topic(COMMANDS)], since=since) as reader:
+        while time.monotonic() < deadline:
+            for record in reader.read(0.1):
+                if record.topic == EXPERIMENT_EVENTS.name:
+                    event = decode(EXPERIMENT_EVENTS.messages, record.value)
+                    if isinstance(event, awaited) and event.experiment == command.experiment:
+                        return ()
+                elif command.command_id.encode() in (record.value or b""):
+                    return read_dead_letter(record.headers).reasons
+    return None
+
+
+def _produce(config: dict[str, Any], topic: Topic, key: str, message: Message, message_id: str) -> None:
     producer = Producer(config | {"acks": "all", "enable.idempotence": True})
     failures: list[str] = []
     producer.produce(
-        SEARCH_REQUESTS.name,
-        key=request.request_id.encode(),
-        value=request.model_dump_json(exclude_unset=True).encode(),
+        topic.name,
+        key=key.encode(),
+        value=message.model_dump_json(exclude_unset=True).encode(),
         headers=[
             *headers_of(
-                request,
-                message_id=request.request_id,
+                message,
+                message_id=message_id,
                 source=SOURCE,
                 time=datetime.now(UTC),
                 traceparent=str(begin_trace(secrets.token_bytes(24))),
             )
         ],
-        on_delivery=lambda error, message: failures.append(str(error)) if error is not None else None,
+        on_delivery=lambda error, sent: failures.append(str(error)) if error is not None else None,
     )
     left = producer.flush(DELIVERY_SECONDS)
     if failures or left:
-        raise NotProduced(request.request_id, failures[0] if failures else "no answer from the broker")
+        raise NotProduced(message_id, failures[0] if failures else "no answer from the broker")
 
 
 def follow_request(

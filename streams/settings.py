@@ -142,6 +142,10 @@ class Settings(BaseModel):
     """Whether a configuration whose result is known is answered with it; false: everything is trained."""
     tune_use_fingerprint_db: bool = True
     """Whether results are known of all experiments, by their fingerprints; false: of the same search only."""
+    tune_resume_unfinished: bool = True
+    """Whether an experiment that failed or was cancelled may be gone on with."""
+    tune_resume_errored: bool = True
+    """Whether its trials that failed run again then; false: only those that did not end."""
     tune_float_precision: Annotated[int, Field(ge=1, le=17)] = 5
     """Significant digits to which two configurations are the same; all digits where TUNE_SKIP_DUPLICATE is false."""
     tune_pbt_population_size: Annotated[int, Field(ge=2, le=10_000)] = 20

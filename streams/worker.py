@@ -20,17 +20,19 @@ from orchestrator.algorithms.base import registered
 from orchestrator.core.admission import Defaults, Limits
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.canonical import EXACT
+from orchestrator.core.resuming import Resuming
 from orchestrator.features.sources import source_at
 from orchestrator.search import lanes
 from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway, UnusableDatabase
-from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
+from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from streams import kafka, ray_head
+from streams.commanding import Commands
 from streams.deploying import Deployments
 from streams.intake import Intake
 from streams.judging import Judge
@@ -170,6 +172,14 @@ class Worker:
             publisher=await self._publisher(stack, config),
             clock=utc_now,
             on_accepted=reconciler.wake,
+            may_resume=may_resume(settings),
+        )
+        commands = Commands(
+            database=database,
+            publisher=await self._publisher(stack, config),
+            clock=utc_now,
+            may_resume=may_resume(settings),
+            on_change=reconciler.wake,
         )
         memory = SignalMemory(partial(states, config))
         ticks = TickPath(
@@ -190,6 +200,7 @@ class Worker:
         )
         sources = [
             self._consume(app, SEARCH_REQUESTS, config, intake.take, size=REQUEST_BATCH),
+            self._consume(app, COMMANDS, config, commands.take, size=REQUEST_BATCH),
             self._consume(app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, on_assigned=memory.restore),
         ]
         await app.start()
@@ -293,6 +304,11 @@ def driver_settings(settings: Settings) -> DriverSettings:
         skip_duplicate=settings.tune_skip_duplicate,
         use_fingerprint_db=settings.tune_use_fingerprint_db,
     )
+
+
+def may_resume(settings: Settings) -> Resuming:
+    """What may be gone on with."""
+    return Resuming(unfinished=settings.tune_resume_unfinished, errored=settings.tune_resume_errored)
 
 
 def defaults(settings: Settings) -> Defaults:

@@ -34,19 +34,20 @@ LINE = (
 SEARCHING = frozenset({State.ACCEPTED, State.WAITING, State.RUNNING, State.SEARCHED})
 """The search is under way: an identical request attaches to it."""
 
-_STOPPED = frozenset({State.FAILED, State.CANCELLED})
+RESUMABLE = frozenset({State.FAILED, State.CANCELLED})
+"""Broken off: the search may be gone on with."""
 _FOLLOWERS: Mapping[State, frozenset[State]] = {
-    State.ACCEPTED: _STOPPED | {State.WAITING},
-    State.WAITING: _STOPPED | {State.RUNNING},
-    State.RUNNING: _STOPPED | {State.SEARCHED},
-    State.SEARCHED: _STOPPED | {State.SELECTED},
-    State.SELECTED: _STOPPED | {State.REFUSED, State.DEPLOYING},
+    State.ACCEPTED: RESUMABLE | {State.WAITING},
+    State.WAITING: RESUMABLE | {State.RUNNING},
+    State.RUNNING: RESUMABLE | {State.SEARCHED},
+    State.SEARCHED: RESUMABLE | {State.SELECTED},
+    State.SELECTED: RESUMABLE | {State.REFUSED, State.DEPLOYING},
     # A version that is being deployed is no longer the experiment's to cancel: deleting the ensemble ends it.
     State.DEPLOYING: frozenset({State.DEPLOYED, State.FAILED}),
     State.DEPLOYED: frozenset(),
     State.REFUSED: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
+    State.FAILED: frozenset({State.ACCEPTED}),
+    State.CANCELLED: frozenset({State.ACCEPTED}),
 }
 
 
@@ -64,7 +65,7 @@ class IllegalTransition(Exception):
 
 
 def allowed(state: State) -> frozenset[State]:
-    """The states that may follow `state`; empty for an end."""
+    """The states that may follow `state`."""
     return _FOLLOWERS[state]
 
 
@@ -81,4 +82,4 @@ def advance(state: State, wanted: State) -> State:
 
 def is_final(state: State, *, deploys: bool) -> bool:
     """True where nothing more happens by itself; `deploys` says that the request asked for a deployment."""
-    return not allowed(state) or (state is State.SELECTED and not deploys)
+    return not allowed(state) or state in RESUMABLE or (state is State.SELECTED and not deploys)

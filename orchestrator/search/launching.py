@@ -9,7 +9,8 @@ import ray
 from orchestrator.core.draft import Assembler
 from orchestrator.search.driver import ExperimentDriver
 from orchestrator.search.settings import DriverSettings
-from orchestrator.store.leases import Lease
+from orchestrator.search.slots import broker
+from orchestrator.store.leases import Lease, driven_by
 
 
 class Launcher:
@@ -36,7 +37,7 @@ class Launcher:
         return await asyncio.to_thread(self._find, lease) is not None
 
     async def end(self, lease: Lease) -> None:
-        """End the driver of this lease, if there is one; it is not waited for."""
+        """End the driver of this lease, if there is one, and what lanes do for it; they are not waited for."""
         await asyncio.to_thread(self._end, lease)
 
     def _launch(self, experiment: str, lease: Lease) -> None:
@@ -52,6 +53,7 @@ class Launcher:
     def _end(self, lease: Lease) -> None:
         if (driver := self._find(lease)) is not None:
             ray.kill(driver)
+        broker(self._settings.namespace).stop.remote(driven_by(lease))
 
     def _find(self, lease: Lease) -> Any:
         try:

@@ -5,6 +5,7 @@ Nothing else shares fairly: whoever starts first would otherwise keep every core
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -102,6 +103,8 @@ class Slots:
     ) -> None:
         """A run begins, of jobs of `cpus` cores; `slots` and `available` cores are the cluster's as seen now."""
         self._turns.slots, self._turns.cpus = slots, available
+        # Whoever led the experiment before is dead, or past its lease.
+        await self.stop(experiment_of(run), but=run)
         self._turns.open(run, cpus, pool)
         self._drivers[run] = _Driver(work, pool)
 
@@ -132,6 +135,11 @@ class Slots:
         # Lanes that wait let go of what they have prepared for it.
         for lane in list(self._asking):
             self._answer(lane, None)
+
+    async def stop(self, experiment: str, but: str = "") -> None:
+        """Close every run of an experiment, whoever leads it, but this one."""
+        for run in [run for run in self._drivers if experiment_of(run) == experiment and run != but]:
+            await self.close(run)
 
     async def take(self, lane: str, pool: str, finished: Finished | None = None) -> tuple[Turn | None, frozenset[str]]:
         """A lane is free, and has finished a job before: its next one, when there is one for it, and the open runs.
@@ -202,6 +210,16 @@ class Slots:
         asked = self._asking.pop(lane, None)
         if asked is not None and not asked.done():
             asked.set_result(turn)
+
+
+def run_of(experiment: str) -> str:
+    """A name for one more run of an experiment."""
+    return f"{experiment}.{uuid.uuid4().hex[:8]}"
+
+
+def experiment_of(run: str) -> str:
+    """Whose run it is."""
+    return run.rpartition(".")[0]
 
 
 def broker(namespace: str) -> Any:

@@ -1,6 +1,5 @@
 """Running a campaign in lanes that Ray Tune keeps running."""
 
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from orchestrator.search.guard import Limits
 from orchestrator.search.outcomes import Failed, Outcome, Scored, Started
 from orchestrator.search.plan import Job, Step, packed
 from orchestrator.search.settings import DriverSettings
-from orchestrator.search.slots import Begun, Broken, Done, Heard, Lost, broker
+from orchestrator.search.slots import Begun, Broken, Done, Heard, Lost, broker, run_of
 from orchestrator.search.streamed import reference
 from orchestrator.search.work import Work
 from schemas.base import Reason
@@ -209,7 +208,7 @@ class TuneSearch:
         references = {ticker: reference(ground) for ticker, ground in grounds.items()}
         limits = Limits(self.settings.trial_seconds, self.settings.trial_memory_mb)
         work = ray.put(Work(rules, references, max(1, int(cluster.cpus)), limits))
-        run = f"{experiment}.{uuid.uuid4().hex[:8]}"
+        run = run_of(experiment)
         slots = broker(self.settings.namespace)
         try:
             _Run(run, campaign, trainer, cluster, slots, tell).lead(work)

@@ -1,5 +1,6 @@
 """Experiments: where each is, checked against the lifecycle, and the events that say so."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,6 +76,8 @@ async def advance(
     changes: dict[str, Any] = {"state": state, "finished_at": now if final else None}
     if state is State.RUNNING and current.started_at is None:
         changes["started_at"] = now
+    if state is State.ACCEPTED:
+        changes |= {"reasons": (), "summary": None}
     return await _change(tx, current, changes, event, now)
 
 
@@ -127,6 +130,12 @@ async def in_states(tx: AsyncSession, *states: State, unjudged: bool = False) ->
     found = select(experiments).where(experiments.c.state.in_(states)).order_by(*turn)
     rows = await tx.execute(found.where(experiments.c.verdict.is_(None)) if unjudged else found)
     return [Experiment(**row._mapping) for row in rows]
+
+
+async def standing(tx: AsyncSession, names: Collection[str]) -> dict[str, State]:
+    """Where experiments stand, by id."""
+    rows = await tx.execute(select(experiments.c.id, experiments.c.state).where(experiments.c.id.in_(names)))
+    return {row.id: row.state for row in rows}
 
 
 async def _change(

@@ -114,7 +114,7 @@ async def of_drivers(tx: AsyncSession) -> dict[str, Standing]:
     given = leases.c.name.startswith(_DRIVER, autoescape=True) & leases.c.holder.is_not(None)
     rows = [Row(**row._mapping) for row in await tx.execute(select(leases).where(given).order_by(leases.c.name))]
     return {
-        row.name.removeprefix(_DRIVER): Standing(Lease(row.name, row.holder or "", row.epoch), not is_free(row, now))
+        driven_by(lease := Lease(row.name, row.holder or "", row.epoch)): Standing(lease, not is_free(row, now))
         for row in rows
     }
 
@@ -122,6 +122,11 @@ async def of_drivers(tx: AsyncSession) -> dict[str, Standing]:
 def driver_of(experiment: str) -> str:
     """The name of the lease to drive an experiment."""
     return f"{_DRIVER}{experiment}"
+
+
+def driven_by(lease: Lease) -> str:
+    """The experiment that this lease is to drive."""
+    return lease.name.removeprefix(_DRIVER)
 
 
 async def clock(tx: AsyncSession) -> datetime:

@@ -14,6 +14,8 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import SEARCHING, State
+from orchestrator.core.resuming import EVERYTHING, Resuming
+from orchestrator.store import resuming
 from orchestrator.store.database import insert_new
 from orchestrator.store.outbox import append
 from orchestrator.store.tables import RequestOutcome, experiments, names, requests
@@ -56,13 +58,22 @@ class NameTaken:
 
 
 @dataclass(frozen=True)
+class NotResumed:
+    """The request was rejected, since the experiment that it names is not there, or cannot be gone on with."""
+
+    experiment: str
+    """The name that was asked for; empty where there was none."""
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
 class Rejected:
     """The request was rejected for reasons of its own."""
 
     reasons: tuple[Reason, ...]
 
 
-Admission = Accepted | Duplicate | Known | NameTaken
+Admission = Accepted | Duplicate | Known | NameTaken | NotResumed
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,7 @@ async def admit(
     search_key: str,
     now: datetime,
     traceparent: str | None = None,
+    may_resume: Resuming = EVERYTHING,
 ) -> Admission:
     """Settle a request that is fit to be done, with its `accepted`, `duplicate` or `rejected` event.
 
@@ -107,10 +119,13 @@ async def admit(
         search_key: digest of what makes two requests the same work.
         now: when it is settled.
         traceparent: W3C trace context of the request; the experiment's events carry it on.
+        may_resume: what a request with `resume` may go on with.
     """
     arrival = await _claim(tx, request.request_id, raw, now, traceparent)
     if arrival is None:
         return await _known(tx, request.request_id)
+    if request.resume:
+        return await _resume(arrival, request, search_key, may_resume)
     for name in _ids(request, raw, now):
         if await _found(arrival, name, request, trials, search_key):
             return Accepted(name)
@@ -244,6 +259,25 @@ async def _attach(arrival: _Arrival, request: SearchRequest, experiment: str) ->
     )
     await arrival.settle(RequestOutcome.DUPLICATE, experiment, event, deploy=request.deploy)
     return Duplicate(experiment)
+
+
+async def _resume(
+    arrival: _Arrival, request: SearchRequest, search_key: str, may_resume: Resuming
+) -> Duplicate | NotResumed:
+    """Go on with the experiment of that name, or attach to it where it is under way."""
+    found = await resuming.named(arrival.tx, request.name, search_key)
+    if isinstance(found, Reason):
+        reasons: tuple[Reason, ...] = (found,)
+    elif found.state in SEARCHING:
+        reasons = ()
+    else:
+        reasons = await resuming.resume(arrival.tx, found.id, may_resume, arrival.now)
+    if isinstance(found, Reason) or reasons:
+        await arrival.reject(reasons)
+        return NotResumed(request.name or "", reasons)
+    event = ExperimentDuplicate(experiment=found.id, request_id=request.request_id, sequence=0, emitted_at=arrival.now)
+    await arrival.settle(RequestOutcome.DUPLICATE, found.id, event, deploy=request.deploy)
+    return Duplicate(found.id)
 
 
 async def _refuse_name(arrival: _Arrival, name: str, owner: str) -> NameTaken:

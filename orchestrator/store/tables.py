@@ -94,6 +94,16 @@ requests = Table(
     Column("received_at", Instant, nullable=False),
 )
 
+commands = Table(
+    "commands",
+    metadata,
+    Column("command_id", String, primary_key=True),
+    Column("raw", LargeBinary, nullable=False),
+    _reasons(),
+    Column("received_at", Instant, nullable=False),
+)
+"""What operators have asked for; with reasons: what could not be done."""
+
 experiments = Table(
     "experiments",
     metadata,

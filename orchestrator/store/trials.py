@@ -250,6 +250,13 @@ async def stop(tx: AsyncSession, experiment: str, names: Sequence[str], now: dat
     await append_all(tx, TRIAL_EVENTS, experiment, events, now, found.traceparent)
 
 
+async def reopen(tx: AsyncSession, experiment: str, names: Sequence[str]) -> None:
+    """Have trials that failed run again: nothing of their end stays. The caller has the experiment locked."""
+    of_them = (trials.c.experiment == experiment) & trials.c.trial.in_(names) & (trials.c.status == TrialStatus.FAILED)
+    anew = {"status": TrialStatus.CREATED, "reasons": (), "seconds": None, "started_at": None, "finished_at": None}
+    await tx.execute(update(trials).where(of_them).values(anew))
+
+
 async def steps(tx: AsyncSession, experiment: str) -> dict[str, dict[int, Reported]]:
     """Every score that was written of the experiment's trials: by trial and step."""
     columns = [trial_steps.c[name] for name in Reported.__dataclass_fields__]

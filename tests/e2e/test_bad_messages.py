@@ -15,8 +15,8 @@ from schemas.signals import Signal, signal_id
 from schemas.ticks import FeatureTick
 from schemas.topics import EXPERIMENT_EVENTS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS, dead_letter_topic
 from streams.replay import tick_of
-from tests.e2e.conftest import TICKERS, Service, of_type, request
 from tests.mutations import is_good, mutants
+from tests.service import TICKERS, Service, of_type, request
 
 pytestmark = pytest.mark.slow
 

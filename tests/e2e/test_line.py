@@ -17,7 +17,7 @@ from schemas.topics import (
     TRIAL_EVENTS,
 )
 from streams.following import RequestStory
-from tests.e2e.conftest import FEED_SESSIONS, TICKERS, Service, of_type, request
+from tests.service import FEED_SESSIONS, TICKERS, Service, of_type, request
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from schemas.envelope import decode
 from schemas.experiments import ExperimentCompleted, ExperimentFailed, SurvivorsSelected
 from schemas.topics import EXPERIMENT_EVENTS, TRIAL_EVENTS
 from schemas.trials import TrialCached, TrialCompleted, TrialCreated, TrialFailed, TrialStoppedEarly
-from tests.e2e.conftest import PATIENCE_SECONDS, Service, request
+from tests.service import PATIENCE_SECONDS, Service, request
 from tests.unit.search.combinations import COMBINATIONS, TRIALS, asked
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,226 @@
+"""A service to do harm to, and what is asked of it afterwards."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, TRIAL_EVENTS, Topic
+from streams.child import alive
+from streams.reader import TopicReader
+from tests.service import Service, request, running
+
+INTERFERENCE = Path(__file__).with_name("interference")
+ROOT = Path(__file__).parents[2]
+PATIENCE = 150.0
+LOOK_SECONDS = 0.05
+TOLD = ("accepted", "duplicate", "rejected")
+ENDED = ("deployed", "selected", "failed", "cancelled")
+
+
+class Violated(Exception):
+    """An invariant does not hold."""
+
+
+class Skipped(Exception):
+    """The fault cannot be brought about on this machine."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running service, and where moments and notes lie.
+
+    Attributes:
+        patience: seconds after which what was to happen counts as not happening.
+        whole: every guard is in its place.
+    """
+
+    service: Service
+    folder: Path
+    patience: float = PATIENCE
+    whole: bool = True
+
+    def search(self, request_id: str, **fields: Any) -> dict[str, Any]:
+        """A search request of one small trial, unless `fields` say more."""
+        grid = {"alpha": [0.001], "l1_ratio": [0.5]}
+        return request(self.service, request_id, **({"tickers": ["AAPL"], "param_grid": grid} | fields))
+
+    @contextmanager
+    def witness(
+        self, requests: Sequence[Mapping[str, Any]], *, pause: float = 0.0, topic: Topic = SEARCH_REQUESTS
+    ) -> Iterator[Callable[[], list[str]]]:
+        """Requests on their way, by a process of its own; called, it waits for their end: which were acknowledged."""
+        lines = "".join(f"{each['request_id']}\t{json.dumps(each)}\n" for each in requests)
+        book = self.folder / f"book.{time.monotonic_ns()}"
+        records = book.with_suffix(".records")
+        records.write_text(lines)
+        command = (sys.executable, "-m", "tests.faults.witness", json.dumps(self.service.config), topic.name)
+        with records.open() as given:
+            process = subprocess.Popen([*command, str(book), str(pause)], stdin=given, cwd=ROOT)
+
+        def acknowledged() -> list[str]:
+            process.wait(self.patience)
+            return book.read_text().split()
+
+        try:
+            yield acknowledged
+        finally:
+            process.kill()
+            process.wait()
+
+    def arm(self, moment: str) -> None:
+        """Have the next process that comes to this moment stand still there."""
+        (self.folder / f"reached.{moment}").unlink(missing_ok=True)
+        (self.folder / f"at.{moment}").touch()
+
+    def reached(self, moment: str) -> bool:
+        """Whether one stands there."""
+        return (self.folder / f"reached.{moment}").exists()
+
+    def notes(self, name: str) -> list[str]:
+        """Lines that processes have noted."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def child(self, name: str) -> psutil.Process:
+        """The process of broker, ray, worker or api, once it is ready."""
+        self.until(lambda: self.service.folder.running(name) is not None, f"{name} runs")
+        return psutil.Process(int(getattr(self.service.folder.running(name), "pid")))  # noqa: B009
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        """The service's processes whose command begins with, or whose program is called `title`."""
+        found = []
+        for process in psutil.Process(self.service.process.pid).children(recursive=True):
+            try:
+                command = process.cmdline() or [""]
+            except psutil.NoSuchProcess:
+                continue
+            if command[0].startswith(title) or Path(command[0]).name == title:
+                found.append(process)
+        return found
+
+    def kill(self, *processes: psutil.Process) -> None:
+        """kill -9, and wait until they are gone."""
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        self.until(lambda: not any(map(alive, processes)), "what was killed is gone")
+
+    def until(self, is_so: Callable[[], bool], what: str, patience: float | None = None) -> None:
+        """Wait.
+
+        Raises:
+            Violated: it does not happen.
+        """
+        deadline = time.monotonic() + (patience or self.patience)
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise Violated(f"it did not happen in {patience or self.patience:g} s that {what}")
+            time.sleep(LOOK_SECONDS)
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of the database, read past the service."""
+        path = self.service.settings.store_url.split("///", 1)[1]
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as connection:
+            try:
+                return connection.execute(statement, values).fetchall()
+            finally:
+                connection.rollback()
+
+    def ended(self, request_ids: Sequence[str]) -> bool:
+        """Whether there is nothing left to do for any of these requests."""
+        marks = ",".join("?" * len(request_ids))
+        rows = self.query(
+            f"SELECT r.request_id, r.outcome, e.state FROM requests r LEFT JOIN experiments e ON e.id = r.experiment "
+            f"WHERE r.request_id IN ({marks})",
+            *request_ids,
+        )
+        over = {name for name, outcome, state in rows if outcome == "rejected" or state in ENDED}
+        return over >= set(request_ids)
+
+    def settle(self, request_ids: Sequence[str], patience: float | None = None) -> None:
+        """Wait until every one of these requests has ended, and every event of them is on Kafka."""
+        self.until(lambda: self.ended(request_ids), "every acknowledged request ends", patience)
+        unpublished = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+        self.until(lambda: self.query(unpublished) == [(0,)], "every event is published", patience)
+
+    def audit(self, acknowledged: Sequence[str]) -> int:
+        """Compare what was acknowledged with the database and with Kafka; how many facts were looked at.
+
+        Raises:
+            Violated: a request is not there, is there twice, or is told of twice; or events have gaps.
+        """
+        rows = Counter(name for (name,) in self.query("SELECT request_id FROM requests"))
+        for name in acknowledged:
+            _see(rows[name] == 1, f"{rows[name]} rows of the acknowledged request {name}")
+        told: Counter[str] = Counter()
+        known: dict[tuple[str, str], dict[int, bytes]] = defaultdict(dict)
+        with TopicReader(self.service.config, [EXPERIMENT_EVENTS, TRIAL_EVENTS, ENSEMBLE_EVENTS]) as reader:
+            records = reader.read_to_end()
+        for record in records:
+            value = record.value or b"{}"
+            event = json.loads(value)
+            sequences = known[record.topic, (record.key or b"").decode()]
+            before = sequences.setdefault(event["sequence"], value)
+            _see(before == value, f"two events {event['sequence']} of {record.key!r} on {record.topic}")
+            if before is value and event["event"] in TOLD:
+                told[event["request_id"]] += 1
+        for name in acknowledged:
+            _see(told[name] == 1, f"the request {name} is answered {told[name]} times")
+        for (topic, key), sequences in known.items():
+            _see(sorted(sequences) == [*range(1, len(sequences) + 1)], f"gaps in the events of {key} on {topic}")
+        whole = self.query("PRAGMA integrity_check")
+        _see(whole == [("ok",)], f"the database is damaged: {whole}")
+        return len(acknowledged) + len(records)
+
+    def stop(self) -> None:
+        """End the service in order."""
+        self.service.process.send_signal(signal.SIGTERM)
+        self.service.process.wait(self.patience)
+
+    def try_start(self) -> int:
+        """Start the service again until it is ready or ends: 0, or its exit code; it does not run afterwards."""
+        command = [str(Path(sys.executable).with_name("orchestrator")), "up"]
+        process = subprocess.Popen(
+            command, env=dict(self.service.environment), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            self.until(
+                lambda: process.poll() is not None or self.service.folder.running("worker") is not None,
+                "the service starts, or ends",
+            )
+            return process.poll() or 0
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(self.patience)
+
+
+def _see(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Violated(otherwise)
+
+
+@contextmanager
+def staged(folder: Path, without: str | None, variables: Mapping[str, str]) -> Iterator[Stage]:
+    """A service of its own, with a guard taken out of it or not."""
+    notes = folder / "notes"
+    notes.mkdir(parents=True)
+    paths = [str(INTERFERENCE), *filter(None, [variables.get("PYTHONPATH"), os.environ.get("PYTHONPATH")])]
+    own = {
+        **variables,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "FAULTS_FOLDER": str(notes),
+        "FAULTS_WITHOUT": without or "",
+    }
+    with running(folder / "data", **own) as service:
+        yield Stage(service, notes, PATIENCE if without is None else PATIENCE / 3, without is None)
