@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from confluent_kafka import KafkaException
-from rich.console import Console
 
 from schemas.base import parse_instant
 from schemas.envelope import Undecodable
 from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
 from streams import logs
+from streams.cli_fingerprints import app as fingerprints_app
 from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, NotRunning, RunFolder
-from streams.settings import Settings, WrongSettings
+from streams.settings import Settings
+from streams.terminal import WRONG_USE, console, fail, settings
 
 # What a command needs beyond this is imported when it is called: `--help` must not load Ray.
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from schemas.commands import Cancel, Resume
 
 ANSWER_SECONDS = 30.0
-WRONG_USE = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -40,9 +40,7 @@ app = typer.Typer(
 )
 broker_app = typer.Typer(no_args_is_help=True, help="The embedded Kafka broker.")
 app.add_typer(broker_app, name="broker")
-
-console = Console()
-errors = Console(stderr=True)
+app.add_typer(fingerprints_app, name="fingerprints")
 
 
 @app.command()
@@ -285,20 +283,6 @@ def api() -> None:
     chosen = settings()
     logs.set_up(chosen.log_format, chosen.log_level, program="api")
     asyncio.run(serve_api(chosen, RunFolder(chosen.data_dir)))
-
-
-def fail(message: str, code: int = 1) -> typer.Exit:
-    """Say on standard error what is wrong; raise what is returned."""
-    errors.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    return typer.Exit(code)
-
-
-def settings() -> Settings:
-    """The settings in the environment; every fault in them at once ends the program with 2."""
-    try:
-        return Settings.read(os.environ)
-    except WrongSettings as error:
-        raise fail("\n".join(("wrong settings:", *(f"  {fault}" for fault in error.faults))), WRONG_USE) from None
 
 
 def connection(chosen: Settings) -> dict[str, Any]:

@@ -116,8 +116,9 @@ class RequestStory:
             case ExperimentCompleted():
                 self._searched = True
                 self.best, self.deflated_sharpe = event.best, event.deflated_sharpe
+                known = f", {event.cached} steps of training known before" if event.cached else ""
                 return (
-                    f"searched in {event.seconds:.1f} s: {event.finished} scored, {event.failed} failed, "
+                    f"searched in {event.seconds:.1f} s: {event.finished} scored, {event.failed} failed{known}, "
                     f"best score {figure(event.best)}, not luck with probability {figure(event.deflated_sharpe)}"
                 )
             case ExperimentFailed():

@@ -51,3 +51,8 @@ class DriverSettings:
     """Nothing is trained whose result is known; else everything is, also what is the same to so many digits."""
     use_fingerprint_db: bool = True
     """Results are known of all experiments, not of the same search only."""
+
+    @property
+    def recalls(self) -> bool:
+        """Whether a search may be answered by what others have trained."""
+        return self.skip_duplicate and self.use_fingerprint_db

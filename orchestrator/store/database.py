@@ -64,13 +64,18 @@ class Database:
         """The address; its text form hides the password."""
         return self._engine.url
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a file that is not there yet: `upgrade` makes it."""
+        return self._is_file and sqlite_file.is_missing(self.url)
+
     async def verify(self) -> None:
         """Look through the whole of an SQLite file, if there is one; a PostgreSQL server looks after its own.
 
         Raises:
             UnusableDatabase: the file is damaged, no database, another program's, or written by a newer version.
         """
-        if self._is_file and not sqlite_file.is_missing(self.url):
+        if self._is_file and not self.is_missing:
             await self._verify()
 
     async def upgrade(self) -> None:
@@ -82,7 +87,7 @@ class Database:
             UnusableDatabase: the database is damaged, none, another program's, or written by a newer version.
         """
         if self._is_file:
-            if sqlite_file.is_missing(self.url):
+            if self.is_missing:
                 async with sqlite_file.made(self.url) as aside:
                     await self._build(aside)
             await self._verify()

@@ -100,8 +100,9 @@ class Life:
             self.tell(ExperimentProgress, finished=number, failed=0, trials=len(sharpes), best=None)
         return self
 
-    def searched(self, best: float | None = 0.4) -> "Life":
-        self.tell(ExperimentCompleted, finished=2, failed=0, best=best, deflated_sharpe=0.6, seconds=1.5)
+    def searched(self, best: float | None = 0.4, *, cached: int = 0) -> "Life":
+        fields = {"best": best, "deflated_sharpe": 0.6, "seconds": 1.5, "cached": cached}
+        self.tell(ExperimentCompleted, finished=2, failed=0, **fields)
         return self.tell(SurvivorsSelected, survivors=(), passed_over=REASONS)
 
     def passed(self) -> "Life":

@@ -32,6 +32,14 @@ def test_a_deployed_search_ends_well() -> None:
     assert (told.experiment, told.trials, told.scored, told.failed, told.best) == ("mine", 2, 2, 0, 0.4)
 
 
+@pytest.mark.parametrize(("cached", "sentence"), [(0, "failed, best"), (2, "failed, 2 steps of training known before")])
+def test_what_was_known_is_told(cached: int, sentence: str) -> None:
+    told = RequestStory("request-mine", True)
+    life = Life().accepted().began().searched(cached=cached)
+    lines = [line for topic in life.topics for event in topic for line in told.apply(event)]
+    assert sum(sentence in line for line in lines) == 1
+
+
 @pytest.mark.parametrize(
     ("life", "deploys", "succeeded"),
     [
