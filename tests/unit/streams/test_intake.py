@@ -11,6 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
 from orchestrator.core.admission import Limits
+from orchestrator.core.lifecycle import State
+from orchestrator.store import experiments, requests
 from orchestrator.store.database import Database
 from schemas.dead_letter import read_dead_letter
 from schemas.search import SearchRequest
@@ -235,6 +237,39 @@ async def test_another_message_under_a_handled_request_s_id_is_buried(desk: Desk
 async def test_a_request_twice_in_a_batch_is_one(desk: Desk) -> None:
     await desk.take(document(), document())
     assert await desk.told() == [("accepted", "good")]
+
+
+async def test_a_thousand_identical_requests_are_one_experiment(desk: Desk) -> None:
+    for _ in range(5):
+        await desk.take(*(document() for _ in range(200)))
+    assert await desk.told() == [("accepted", "good")]
+    assert desk.accepted == 1
+    assert len((await everything(desk.db))["experiments"]) == len((await everything(desk.db))["requests"]) == 1
+
+
+async def test_the_same_work_under_a_hundred_ids_is_one_experiment_and_each_keeps_its_clause(desk: Desk) -> None:
+    asking = [document(f"r{number}", deploy={"auto": True, "top_n": 1 + number}) for number in range(100)]
+    for start in range(0, 100, 20):
+        await desk.take(*asking[start : start + 20])
+    told = await desk.told()
+    assert told[0] == ("accepted", "r0")
+    assert set(told[1:]) == {("duplicate", f"r{number}") for number in range(1, 100)}
+    async with desk.db.snapshot() as tx:
+        (experiment,) = await experiments.in_states(tx, State.ACCEPTED)
+        clauses = await requests.deploy_clauses(tx, experiment.id)
+    assert {name: clause.top_n for name, clause in clauses.items()} == {
+        f"r{number}": 1 + number for number in range(100)
+    }
+    assert {event.experiment for event in await events(desk.db, "experiment-events")} == {experiment.id}
+
+
+async def test_the_same_work_after_it_has_ended_is_another_experiment(desk: Desk) -> None:
+    await desk.take(document("first"))
+    async with desk.db.transaction() as tx:
+        (experiment,) = await experiments.in_states(tx, State.ACCEPTED)
+        await experiments.advance(tx, experiment.id, State.CANCELLED, None, desk.clock())
+    await desk.take(document("first"), document("second"))
+    assert await desk.told() == [("accepted", "first"), ("accepted", "second")]
 
 
 async def test_a_bad_message_that_comes_again_is_buried_again_and_a_request_under_way_keeps_its_id(desk: Desk) -> None:
