@@ -23,6 +23,7 @@ from orchestrator.core.canonical import EXACT
 from orchestrator.core.resuming import Resuming
 from orchestrator.features.sources import source_at
 from orchestrator.search import lanes
+from orchestrator.search.answering import Answers
 from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings
 from orchestrator.store.database import Database
@@ -32,6 +33,7 @@ from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from streams import kafka, ray_head
+from streams.answering import KnownFirst
 from streams.commanding import Commands
 from streams.deploying import Deployments
 from streams.intake import Intake
@@ -160,12 +162,10 @@ class Worker:
         )
         # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
         await deployments.load_routes()
-        reconciler = Reconciler(
-            leadership=part("reconciler"),
-            drivers=Launcher(driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))),
-            clock=utc_now,
-            on_failure=self._fail,
-        )
+        driven, assembler = driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))
+        drivers = KnownFirst(database, Answers(driven, assembler, utc_now), Launcher(driven, assembler))
+        stack.push_async_callback(drivers.stop)
+        reconciler = Reconciler(leadership=part("reconciler"), drivers=drivers, clock=utc_now, on_failure=self._fail)
         intake = Intake(
             database=database,
             judge=judge(settings),

@@ -16,7 +16,8 @@ from orchestrator.core.strength import calibrated
 from schemas.base import Reason
 
 SCORING = 1
-"""Goes up whenever the same predictions would have another score: results known by their fingerprints are then new."""
+"""Goes up whenever the same predictions would have another score, or the same features be refused: what is known by its
+fingerprint is then new work."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from orchestrator.search.appraisal import Appraisal, appraise, refit
 from orchestrator.search.campaign import Campaign, Past
 from orchestrator.search.evaluation import Ground, Rules, reasons_of
 from orchestrator.search.judgement import deflated, luck_of
-from orchestrator.search.memory import Memory, recorded_in
+from orchestrator.search.memory import Memory, NotKnown, recorded_in
 from orchestrator.search.outcomes import Known, Outcome, Scored
 from orchestrator.search.plan import PlannedTrial, Stage, Step
 from orchestrator.search.populations import populations_of
@@ -78,17 +78,20 @@ class Course:
     assembler: Assembler
     database: Database
     clock: Callable[[], datetime]
+    trains: bool = True
+    """The search does; else it counts only what is known."""
 
     async def lead(self) -> None:
         """Search, select, judge and propose, as far as that is not done yet; what goes wrong fails the experiment.
 
         Raises:
+            NotKnown: the search trains nothing, and something has to be; the experiment can be led on.
             DatabaseAway: nothing is the experiment's fault; whoever launches may try again.
             LeaseLost: another leads the experiment now; nothing more was written.
         """
         try:
             await self._go_on()
-        except (DatabaseAway, LeaseLost):
+        except (NotKnown, DatabaseAway, LeaseLost):
             raise
         except Refused as refused:
             await self._fail(refused.reasons)
@@ -136,7 +139,7 @@ class Course:
                 memory=psutil.virtual_memory().available,
                 stream_above=None if above is None else above * MIB,
             )
-            study = study_of(found.request, bars, algorithm, self.settings, streams, self._folder)
+            study = study_of(found.request, bars, algorithm, self.settings, streams, self._folder, judges=self.trains)
             if not streams:
                 return study
             return replace(study, grounds={ticker: shared(ground) for ticker, ground in study.grounds.items()})

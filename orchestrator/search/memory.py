@@ -9,6 +9,19 @@ from orchestrator.store import fingerprints
 from orchestrator.store.database import Database
 from orchestrator.store.fingerprints import Result
 
+
+class NotKnown(Exception):
+    """A search that trains nothing came to a step whose result is not known; the experiment goes on with a driver."""
+
+    def __init__(self, experiment: str, trial: str) -> None:
+        super().__init__(experiment, trial)
+        self.experiment = experiment
+        self.trial = trial
+
+    def __str__(self) -> str:
+        return f"{self.experiment}: what {self.trial} comes to is not known; a driver has to train it"
+
+
 Recall = Callable[[Collection[str]], Mapping[str, Result]]
 """What is recorded of fingerprints, by fingerprint; may be asked from any thread but the one that answers."""
 

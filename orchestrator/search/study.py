@@ -114,6 +114,8 @@ def study_of(
     settings: DriverSettings,
     streams: Mapping[str, Stream] = MappingProxyType({}),
     folder: Path = Path(),
+    *,
+    judges: bool = True,
 ) -> Study:
     """Turn a request and its bars into rows and rules.
 
@@ -124,6 +126,8 @@ def study_of(
         settings: for what the request leaves open.
         streams: by ticker the features that go by; these bars have none.
         folder: for predictions over these, as long as they are not recorded.
+        judges: whether features are looked at that may know the future. Whoever trains nothing need not: results that
+            are known by their fingerprints are of these very bars, and whoever trained them has looked.
 
     Raises:
         Refused: the bars cannot be searched on as the request asks, or a feature knows the future; with the faults of
@@ -137,7 +141,7 @@ def study_of(
     faults: list[Reason] = []
     for ticker in request.tickers:
         try:
-            faults += _suspects(bars[ticker], streams.get(ticker))
+            faults += _suspects(bars[ticker], streams.get(ticker)) if judges else ()
             start = holdout_start(bars[ticker], request.holdout, calendar)
             dataset = _dataset(bars[ticker], start, terms, calendar)
             split, cost = folds.split(dataset.label_end), request.costs.of(ticker)

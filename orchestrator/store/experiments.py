@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core import lifecycle
@@ -136,6 +136,15 @@ async def standing(tx: AsyncSession, names: Collection[str]) -> dict[str, State]
     """Where experiments stand, by id."""
     rows = await tx.execute(select(experiments.c.id, experiments.c.state).where(experiments.c.id.in_(names)))
     return {row.id: row.state for row in rows}
+
+
+async def is_repeated(tx: AsyncSession, experiment: str) -> bool:
+    """Whether it has not begun, and the search of another one with the same search key has come to its end."""
+    waiting = (experiments.c.id == experiment) & (experiments.c.state == State.WAITING)
+    other = experiments.alias()
+    searched = (other.c.search_key == experiments.c.search_key) & other.c.summary.is_not(null())
+    same = select(other.c.id).join_from(experiments, other, searched).where(waiting)
+    return await tx.scalar(same.limit(1)) is not None
 
 
 async def _change(

@@ -9,6 +9,7 @@ from orchestrator.core.lifecycle import LINE, IllegalTransition, State, allowed
 from orchestrator.store import experiments, outbox
 from orchestrator.store.database import Database
 from orchestrator.store.errors import UnknownExperiment
+from orchestrator.store.requests import Accepted
 from schemas.experiments import ExperimentCompleted, ExperimentFailed, ExperimentStarted, GatePassed
 from schemas.search import Deploy
 from tests.contracts.store.makers import (
@@ -16,12 +17,14 @@ from tests.contracts.store.makers import (
     REASON,
     TRACE,
     VERDICT,
+    admit,
     digest,
     events,
     everything,
     founded,
     later,
     progress,
+    search,
 )
 
 _Event = TypeVar("_Event", ExperimentStarted, ExperimentCompleted, ExperimentFailed, GatePassed)
@@ -145,3 +148,30 @@ async def test_of_many_at_once_that_move_one_experiment_one_succeeds(db: Databas
     assert sum(end is None for end in ended) == 1
     assert sum(isinstance(end, IllegalTransition) for end in ended) == 9
     assert len(await events(db, "experiment-events", experiment)) == 2
+
+
+@pytest.mark.parametrize(("ended", "repeated"), [(State.SEARCHED, True), (State.RUNNING, False)])
+async def test_a_search_is_repeated_where_the_same_was_searched_to_the_end(
+    db: Database, ended: State, repeated: bool
+) -> None:
+    first = await founded(db, state=State.RUNNING)
+    async with db.transaction() as tx:
+        if ended is State.SEARCHED:
+            figures = {"finished": 2, "failed": 0, "best": None, "deflated_sharpe": None, "seconds": 1.0}
+            await experiments.advance(tx, first, ended, _event(ExperimentCompleted, first, **figures), NOW)
+        await experiments.advance(tx, first, State.CANCELLED, None, NOW)
+    again = await admit(db, search("again"), digest(1), now=later(1))
+    assert isinstance(again, Accepted)
+    other = await founded(db, 2, State.WAITING)
+
+    async def told() -> list[bool]:
+        async with db.snapshot() as tx:
+            return [await experiments.is_repeated(tx, name) for name in (first, other, "nobody", again.experiment)]
+
+    assert await told() == [False] * 4
+    async with db.transaction() as tx:
+        await experiments.advance(tx, again.experiment, State.WAITING, None, NOW)
+    assert await told() == [False, False, False, repeated]
+    async with db.transaction() as tx:
+        await experiments.advance(tx, again.experiment, State.RUNNING, None, NOW)
+    assert await told() == [False] * 4
