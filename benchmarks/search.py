@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import again as asking
 from benchmarks import peers
 from benchmarks import streamed as streaming
 from benchmarks.searching import (
@@ -223,10 +224,14 @@ def pbt_figures(found: Searched, slots: int) -> Figures:
     }
 
 
-def streamed() -> Figures:
-    """Twenty million rows, in a process of its own: it has a Ray head of its own, and its memory is measured."""
+ALONE: Mapping[str, Callable[[], Figures]] = {"streamed": streaming.run, "again": asking.run}
+"""Parts that have a Ray head of their own: twenty million rows, whose memory is measured, and what is asked again."""
+
+
+def alone(part: str) -> Figures:
+    """Run one of these in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(streaming.run).result()
+        return pool.submit(ALONE[part]).result()
 
 
 def main() -> int:
@@ -246,8 +251,7 @@ def main() -> int:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="search-")))
             settings = stack.enter_context(service(folder, _say))
             table |= {part: tuned[part](settings) for part in parts}
-    if "streamed" in asked:
-        table["streamed"] = streamed()
+    table |= {part: alone(part) for part in asked if part in ALONE}
     left = missed(table)
     machine = {"cores": CORES, "rows": ROWS, "columns": COLUMNS, "folds": FOLDS, "versions": versions(*PACKAGES)}
     _say(f"missed: {', '.join(left) or 'none'}")

@@ -39,6 +39,12 @@ TARGETS: Mapping[str, Sequence[Target]] = {
     "trees": (Target("trees.over_ideal", at_least=0.85), Target("trees.over_gridsearchcv", at_least=1.0)),
     "pbt": (Target("pbt.share", at_least=0.8),),
     "streamed": (Target("streamed.peak_gib", at_most=4.0),),
+    "again": (
+        Target("again.fits", at_most=0),
+        Target("again.drivers", at_most=0),
+        Target("again.seconds", at_most=2.0),
+        Target("again.fitted_twice", at_most=0),
+    ),
 }
 
 

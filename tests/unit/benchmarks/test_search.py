@@ -15,6 +15,7 @@ GOOD: dict[str, Any] = {
     "trees": {"ideal": 5.0, "over_ideal": 0.9, "over_gridsearchcv": 1.0},
     "pbt": {"share": 0.8},
     "streamed": {"peak_gib": 4.0},
+    "again": {"fits": 0, "drivers": 0, "seconds": 1.5, "fitted_twice": 0},
 }
 
 
@@ -30,7 +31,7 @@ def test_figures_that_reach_their_targets_miss_none() -> None:
 @pytest.mark.parametrize("target", [target for part in TARGETS.values() for target in part], ids=lambda each: each.path)
 def test_a_figure_beyond_its_target_or_left_out_is_missed(target: Target) -> None:
     part, figure = target.path.split(".")
-    beyond = GOOD[part][figure] * (0.5 if target.at_least is not None else 2.0)
+    beyond = GOOD[part][figure] * 0.5 if target.at_least is not None else GOOD[part][figure] * 2.0 + 1
     assert missed({**GOOD, part: {**GOOD[part], figure: beyond}}) == [target.path]
     assert target.path in missed({**GOOD, part: {}})
 
