@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +30,7 @@ from orchestrator.core.calendar import calendar_named
 from orchestrator.core.lifecycle import State
 from orchestrator.store import experiments, outbox
 from orchestrator.store.database import Database
+from orchestrator.store.leases import Lease
 from orchestrator.store.tables import requests
 from schemas.base import Message, Scalar
 from schemas.envelope import decode
@@ -107,6 +108,7 @@ class Desk:
         from serving.assemble import EnsembleAssembler
         from streams.answering import KnownFirst
         from streams.intake import Intake
+        from streams.leading import Leadership
         from streams.reconciling import Reconciler
         from streams.worker import driver_settings, judge, utc_now
 
@@ -115,7 +117,8 @@ class Desk:
         self.launched: list[str] = []
         self.launcher = Launcher(driven, assembler)
         self.drivers = KnownFirst(database, Answers(driven, assembler, utc_now), self)
-        self.reconciler = Reconciler(database=database, drivers=self.drivers, clock=utc_now, on_failure=self._fail)
+        leadership = Leadership(database, "reconciler", "again", timedelta(seconds=driven.lease_seconds))
+        self.reconciler = Reconciler(leadership=leadership, drivers=self.drivers, clock=utc_now, on_failure=self._fail)
         self.intake = Intake(
             database=database,
             judge=judge(settings),
@@ -130,15 +133,18 @@ class Desk:
         await self.reconciler.stop()
         await self.drivers.stop()
 
-    async def launch(self, experiment: str) -> bool:
+    async def launch(self, experiment: str, lease: Lease) -> None:
         """As the launcher does, noted."""
-        started = await self.launcher.launch(experiment)
-        self.launched += [experiment] if started else []
-        return started
+        self.launched.append(experiment)
+        await self.launcher.launch(experiment, lease)
 
-    async def alive(self, experiment: str) -> bool:
+    async def alive(self, lease: Lease) -> bool:
         """As the launcher says."""
-        return await self.launcher.alive(experiment)
+        return await self.launcher.alive(lease)
+
+    async def end(self, lease: Lease) -> None:
+        """As the launcher does."""
+        await self.launcher.end(lease)
 
     def _fail(self, error: BaseException) -> None:
         self.failure = error
