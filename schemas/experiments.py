@@ -97,6 +97,7 @@ class ExperimentWaiting(_ExperimentEvent):
     event: Literal["waiting"] = "waiting"
     experiment: Name
     position: Count
+    """How many will begin before it."""
 
 
 class ExperimentStarted(_ExperimentEvent):

@@ -15,6 +15,7 @@ from schemas.experiments import (
     ExperimentFailed,
     ExperimentRejected,
     ExperimentStarted,
+    ExperimentWaiting,
     GatePassed,
     GateRefused,
     GateVerdict,
@@ -110,6 +111,8 @@ class RequestStory:
                 return f"the same work is already under way as {event.experiment}: following it"
             case ExperimentRejected():
                 return self._end(False, f"rejected: {_told(event.reasons)}", event.reasons)
+            case ExperimentWaiting():
+                return f"waits: {event.position} begin before it" if event.position else None
             case ExperimentStarted():
                 self.trials = event.trials
                 return f"started: {event.trials} trials"

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import State
+from orchestrator.core.queueing import Calls, Waiting, call, has_expired
 from orchestrator.store import experiments, leases
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.leases import Lease, Standing
@@ -27,11 +29,21 @@ log = structlog.get_logger(__name__)
 PAUSE_SECONDS = 1.0
 LAUNCHES = 3
 """A driver that dies this often without saying why is not launched again."""
-MOST_DRIVERS = 8
-"""Drivers at once: each is a process with an experiment's features in memory. The other experiments wait."""
 STARTING = timedelta(seconds=120)
 """How long a driver may take to start; from then on it renews its lease itself."""
-DRIVEN = (State.WAITING, State.RUNNING, State.SEARCHED, State.SELECTED)
+BEGUN = (State.RUNNING, State.SEARCHED, State.SELECTED)
+NOT_BEGUN = (State.ACCEPTED, State.WAITING)
+
+
+_DIED = Reason(
+    code="driver_died",
+    message=f"its driver died {LAUNCHES} times without saying why; look at the logs of Ray's workers",
+)
+_EXPIRED = Reason(
+    code="expired",
+    where="expires_at",
+    message="its turn had not come when it expired; send it again with a later expires_at, or a higher priority",
+)
 
 
 class Drivers(Protocol):
@@ -56,15 +68,23 @@ class Reconciler(Leading):
     Args:
         leadership: of the worker that launches drivers.
         drivers: launches them.
+        most: experiments that are driven at once; the others wait.
         clock: the time.
         on_failure: called with the error that ends it.
     """
 
     def __init__(
-        self, *, leadership: Leadership, drivers: Drivers, clock: Callable[[], datetime], on_failure: OnFailure
+        self,
+        *,
+        leadership: Leadership,
+        drivers: Drivers,
+        most: int,
+        clock: Callable[[], datetime],
+        on_failure: OnFailure,
     ) -> None:
         super().__init__(leadership, on_failure)
         self._drivers = drivers
+        self._most = most
         self._clock = clock
         self._new = asyncio.Event()
         self._launches: Counter[str] = Counter()
@@ -84,7 +104,7 @@ class Reconciler(Leading):
         await self._under_way()
 
     async def reconcile(self) -> None:
-        """One pass: experiments are queued, and driven in the order of their turn, so many at once."""
+        """One pass: what has begun is driven on, and what waits begins in the order of its turn, so many at once."""
         async with self._database.snapshot() as tx:
             given = await leases.of_drivers(tx)
             states = await experiments.standing(tx, given)
@@ -94,27 +114,37 @@ class Reconciler(Leading):
             for experiment, standing in given.items()
             if await self._goes_on(standing, cancelled=states.get(experiment) is State.CANCELLED)
         }
-        await self._queue()
-        undriven = await self._under_way()
-        driven &= {each.id for each in undriven}
-        for experiment in undriven:
-            if experiment.id in driven:
-                continue
-            if self._launches[experiment.id] >= LAUNCHES:
-                await self._give_up(experiment)
-            elif len(driven) < MOST_DRIVERS:
-                await self._launch(experiment)
-                driven.add(experiment.id)
+        begun, waiting = await self._under_way()
+        names = {*(each.id for each in begun), *(each.experiment for each in waiting)}
+        driven &= names
+        # Accepted again, its drivers that died count no longer.
+        new = {each.experiment for each in waiting if each.told is None}
+        self._launches = Counter({name: self._launches[name] for name in names - new})
+        for name in [each for each, count in self._launches.items() if count >= LAUNCHES and each not in driven]:
+            await self._give_up(name)
+            names.remove(name)
+        undriven = names - driven
+        room = self._most - len(driven)
+        # What has begun goes on first: its place was never free.
+        for name in [each.id for each in begun if each.id in undriven][: max(0, room)]:
+            await self._launch(name)
+            room -= 1
+        calls = call([each for each in waiting if each.experiment in undriven], room, self._clock())
+        await self._tell(calls)
+        for name in calls.begins:
+            await self._launch(name)
 
-    async def _under_way(self) -> list[Experiment]:
-        """What drivers are for, counted by state, in the order of their turn."""
+    async def _under_way(self) -> tuple[list[Experiment], list[Waiting]]:
+        """What drivers are for, counted by state: what has begun, in the order of its turn, and what has not."""
         async with self._database.snapshot() as tx:
             # Selected and judged, there is nothing left to do for a driver.
-            found = await experiments.in_states(tx, *DRIVEN, unjudged=True)
-        counts = Counter(each.state for each in found)
-        for state in DRIVEN:
+            begun = await experiments.in_states(tx, *BEGUN, unjudged=True)
+            waiting = await experiments.waiting(tx)
+        counts = Counter(each.state for each in begun)
+        for state in BEGUN:
             EXPERIMENTS.labels(state).set(counts[state])
-        return found
+        EXPERIMENTS.labels(State.WAITING).set(len(waiting))
+        return begun, waiting
 
     async def _goes_on(self, standing: Standing, *, cancelled: bool) -> bool:
         """Whether a driver lives and is heard of; if not, its experiment is free for another one."""
@@ -132,52 +162,57 @@ class Reconciler(Leading):
             await leases.release(tx, standing.lease)
         return False
 
-    async def _queue(self) -> None:
-        """What was accepted waits from now on, and is told how many wait before it."""
-        async with self._database.snapshot() as tx:
-            found = await experiments.in_states(tx, State.ACCEPTED, State.WAITING)
-        for experiment in found:
-            if experiment.state is State.ACCEPTED:
-                # Resumed, its drivers that died count no longer.
-                self._launches.pop(experiment.id, None)
-        queue = [experiment for experiment in found if experiment.id not in self._launches]
-        if not any(experiment.state is State.ACCEPTED for experiment in queue):
+    async def _tell(self, calls: Calls) -> None:
+        """Tell what waits how many begin before it, and fail what nobody wants any more."""
+        if not calls.expired and not calls.positions:
             return
-        async with self._database.transaction() as tx:
-            for position, experiment in enumerate(queue):
-                if experiment.state is State.ACCEPTED:
-                    event = ExperimentWaiting(
-                        experiment=experiment.id,
-                        request_id=experiment.request_id,
-                        sequence=0,
-                        emitted_at=self._clock(),
-                        position=position,
-                    )
-                    await experiments.advance(tx, experiment.id, State.WAITING, event, self._clock())
 
-    async def _launch(self, experiment: Experiment) -> None:
-        name = leases.driver_of(experiment.id)
+        async def tell(tx: AsyncSession) -> None:
+            now = self._clock()
+            # In one order, as the intake may lock several of them, too.
+            for name in sorted({*calls.expired, *calls.positions}):
+                found = await experiments.take(tx, name)
+                if found.state not in NOT_BEGUN:
+                    continue
+                if name in calls.positions:
+                    await _told_to_wait(tx, found, calls.positions[name], now)
+                elif has_expired(found.expires_at, now):
+                    await _fail(tx, found, _EXPIRED, now)
+
+        await self._database.commit(tell)
+
+    async def _launch(self, experiment: str) -> None:
         async with self._database.transaction() as tx:
+            name = leases.driver_of(experiment)
             lease = await leases.acquire(tx, name, self._leadership.holder, STARTING)
+            traceparent = (await experiments.get(tx, experiment)).traceparent
         if lease is None:
             # Its driver was not heard of, and has been after all.
             return
-        await self._drivers.launch(experiment.id, lease)
-        self._launches[experiment.id] += 1
-        trace = trace_id_of(experiment.traceparent or "")
-        log.info("driver_launched", experiment=experiment.id, epoch=lease.epoch, trace_id=trace)
+        await self._drivers.launch(experiment, lease)
+        self._launches[experiment] += 1
+        log.info("driver_launched", experiment=experiment, epoch=lease.epoch, trace_id=trace_id_of(traceparent or ""))
 
-    async def _give_up(self, experiment: Experiment) -> None:
-        message = f"its driver died {LAUNCHES} times without saying why; look at the logs of Ray's workers"
-        event = ExperimentFailed(
-            experiment=experiment.id,
-            request_id=experiment.request_id,
-            sequence=0,
-            emitted_at=self._clock(),
-            reasons=(Reason(code="driver_died", message=message),),
-        )
+    async def _give_up(self, experiment: str) -> None:
         async with self._database.transaction() as tx:
-            current = await experiments.take(tx, experiment.id)
+            found = await experiments.take(tx, experiment)
             # The last driver may have ended well since the experiment was read.
-            if current.state in DRIVEN and current.verdict is None:
-                await experiments.advance(tx, experiment.id, State.FAILED, event, self._clock())
+            if found.state in (*NOT_BEGUN, *BEGUN) and found.verdict is None:
+                await _fail(tx, found, _DIED, self._clock())
+
+
+async def _told_to_wait(tx: AsyncSession, experiment: Experiment, position: int, now: datetime) -> None:
+    event = ExperimentWaiting(
+        experiment=experiment.id, request_id=experiment.request_id, sequence=0, emitted_at=now, position=position
+    )
+    if experiment.state is State.ACCEPTED:
+        await experiments.advance(tx, experiment.id, State.WAITING, event, now)
+    else:
+        await experiments.note(tx, experiment.id, event, now)
+
+
+async def _fail(tx: AsyncSession, experiment: Experiment, reason: Reason, now: datetime) -> None:
+    event = ExperimentFailed(
+        experiment=experiment.id, request_id=experiment.request_id, sequence=0, emitted_at=now, reasons=(reason,)
+    )
+    await experiments.advance(tx, experiment.id, State.FAILED, event, now)

@@ -125,6 +125,8 @@ class Settings(BaseModel):
     """GPUs that one trial takes; none: what its algorithm asks for, where there are any."""
     ray_max_concurrent_trials: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Trials at once, of all experiments together; they take turns."""
+    max_concurrent_experiments: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Experiments at once, each a process with its features in memory; the others wait by priority and then by age."""
     trial_seconds: Annotated[float, Field(gt=0, le=1_000_000)] = 3600.0
     """How long one trial may train; one that takes longer fails alone."""
     trial_memory_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 4096

@@ -165,7 +165,13 @@ class Worker:
         driven, assembler = driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))
         drivers = KnownFirst(database, Answers(driven, assembler, utc_now), Launcher(driven, assembler))
         stack.push_async_callback(drivers.stop)
-        reconciler = Reconciler(leadership=part("reconciler"), drivers=drivers, clock=utc_now, on_failure=self._fail)
+        reconciler = Reconciler(
+            leadership=part("reconciler"),
+            drivers=drivers,
+            most=settings.max_concurrent_experiments,
+            clock=utc_now,
+            on_failure=self._fail,
+        )
         intake = Intake(
             database=database,
             judge=judge(settings),

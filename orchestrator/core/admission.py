@@ -10,6 +10,7 @@ from orchestrator.core import grid, space
 from orchestrator.core.calendar import is_intraday
 from orchestrator.core.canonical import FLOAT_DIGITS
 from orchestrator.core.metrics import HIGHER_IS_BETTER
+from orchestrator.core.queueing import has_expired
 from schemas.base import Reason, Scalar
 from schemas.search import Dimension, SearchRequest, StrategyName
 
@@ -131,7 +132,7 @@ def trials_of(request: SearchRequest, algorithm: Algorithm, limits: Limits) -> i
 
 
 def _time(request: SearchRequest, now: datetime) -> Iterator[Reason]:
-    if request.expires_at is not None and request.expires_at <= now:
+    if request.expires_at is not None and has_expired(request.expires_at, now):
         message = f"expired at {request.expires_at.isoformat()}; send it again with a later expires_at"
         yield Reason(code="expired", where="expires_at", message=message)
     if request.data_start is not None and request.data_end is not None and request.data_end <= request.data_start:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core import lifecycle
 from orchestrator.core.lifecycle import State
+from orchestrator.core.queueing import Waiting
 from orchestrator.store.errors import UnknownExperiment
 from orchestrator.store.outbox import append
 from orchestrator.store.tables import experiments, names
@@ -19,6 +20,7 @@ from schemas.experiments import (
     ExperimentEvent,
     ExperimentFailed,
     ExperimentStarted,
+    ExperimentWaiting,
     GatePassed,
     GateRefused,
     GateVerdict,
@@ -38,6 +40,11 @@ class Experiment:
     state: State
     request: SearchRequest
     priority: int
+    """Of its most urgent request."""
+    expires_at: datetime | None
+    """Of its most patient request; None: it is wanted whenever it begins."""
+    position: int | None
+    """How many will begin before it, as it was last told; None unless it waits."""
     trials: int
     """Planned."""
     data_hash: dict[str, str] | None
@@ -74,10 +81,12 @@ async def advance(
     lifecycle.advance(current.state, state)
     final = lifecycle.is_final(state, deploys=current.request.deploy.auto)
     changes: dict[str, Any] = {"state": state, "finished_at": now if final else None}
+    if state is not State.WAITING:
+        changes["position"] = None
     if state is State.RUNNING and current.started_at is None:
         changes["started_at"] = now
     if state is State.ACCEPTED:
-        changes |= {"reasons": (), "summary": None}
+        changes |= {"reasons": (), "summary": None, "expires_at": None}
     return await _change(tx, current, changes, event, now)
 
 
@@ -147,6 +156,13 @@ async def is_repeated(tx: AsyncSession, experiment: str) -> bool:
     return await tx.scalar(same.limit(1)) is not None
 
 
+async def waiting(tx: AsyncSession) -> list[Waiting]:
+    """The experiments that have not begun, in any order."""
+    columns = ("id", "priority", "created_at", "expires_at", "position")
+    not_begun = experiments.c.state.in_([State.ACCEPTED, State.WAITING])
+    return [Waiting(*row) for row in await tx.execute(select(*experiments.c[columns]).where(not_begun))]
+
+
 async def _change(
     tx: AsyncSession, current: Experiment, changes: dict[str, Any], event: ExperimentEvent | None, now: datetime
 ) -> Experiment:
@@ -160,6 +176,8 @@ async def _change(
 def _said(event: ExperimentEvent | None) -> dict[str, Any]:
     """The columns that an event speaks of."""
     match event:
+        case ExperimentWaiting():
+            return {"position": event.position}
         case ExperimentStarted():
             return {"trials": event.trials, "data_hash": event.data_hash}
         case ExperimentCompleted():

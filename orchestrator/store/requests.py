@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import SEARCHING, State
+from orchestrator.core.queueing import later
 from orchestrator.core.resuming import EVERYTHING, Resuming
 from orchestrator.store import resuming
 from orchestrator.store.database import insert_new
+from orchestrator.store.experiments import Experiment
 from orchestrator.store.outbox import append
 from orchestrator.store.tables import RequestOutcome, experiments, names, requests
 from schemas.base import Message, Reason
@@ -130,7 +132,7 @@ async def admit(
         if await _found(arrival, name, request, trials, search_key):
             return Accepted(name)
         same_work = (experiments.c.search_key == search_key) & experiments.c.state.in_(SEARCHING)
-        if holder := await tx.scalar(select(experiments.c.id).where(same_work).with_for_update()):
+        if holder := (await tx.execute(select(experiments).where(same_work).with_for_update())).one_or_none():
             return await _attach(arrival, request, holder)
         if request.name is not None and (owner := await _owner(tx, request.name)):
             return await _refuse_name(arrival, request.name, owner)
@@ -218,6 +220,7 @@ async def _found(arrival: _Arrival, name: str, request: SearchRequest, trials: i
         "state": State.ACCEPTED,
         "request": request,
         "priority": request.priority,
+        "expires_at": request.expires_at,
         "trials": trials,
         "reasons": (),
         "traceparent": arrival.traceparent,
@@ -247,13 +250,16 @@ async def _found(arrival: _Arrival, name: str, request: SearchRequest, trials: i
     return True
 
 
-async def _attach(arrival: _Arrival, request: SearchRequest, experiment: str) -> Duplicate | NameTaken:
+async def _attach(arrival: _Arrival, request: SearchRequest, holder: Row[Any]) -> Duplicate | NameTaken:
+    """Attach to the experiment of a locked row, which is from now on as urgent and as patient as this request is."""
+    experiment = holder.id
     if request.name is not None and not await insert_new(
         arrival.tx, names, [{"name": request.name, "experiment": experiment}]
     ):
         owner = await _owner(arrival.tx, request.name)
         if owner is not None and owner != experiment:
             return await _refuse_name(arrival, request.name, owner)
+    await _press(arrival, request, holder, later(holder.expires_at, request.expires_at))
     event = ExperimentDuplicate(
         experiment=experiment, request_id=request.request_id, sequence=0, emitted_at=arrival.now
     )
@@ -275,9 +281,21 @@ async def _resume(
     if isinstance(found, Reason) or reasons:
         await arrival.reject(reasons)
         return NotResumed(request.name or "", reasons)
+    under_way = found.state in SEARCHING
+    await _press(
+        arrival, request, found, later(found.expires_at, request.expires_at) if under_way else request.expires_at
+    )
     event = ExperimentDuplicate(experiment=found.id, request_id=request.request_id, sequence=0, emitted_at=arrival.now)
     await arrival.settle(RequestOutcome.DUPLICATE, found.id, event, deploy=request.deploy)
     return Duplicate(found.id)
+
+
+async def _press(
+    arrival: _Arrival, request: SearchRequest, holder: Row[Any] | Experiment, expires_at: datetime | None
+) -> None:
+    """Have an experiment as urgent as the request is, and wanted until `expires_at`."""
+    wanted = {"priority": max(holder.priority, request.priority), "expires_at": expires_at}
+    await arrival.tx.execute(update(experiments).where(experiments.c.id == holder.id).values(wanted))
 
 
 async def _refuse_name(arrival: _Arrival, name: str, owner: str) -> NameTaken:

@@ -113,6 +113,8 @@ experiments = Table(
     Column("state", _choice(State), nullable=False, index=True),
     Column("request", Json(SearchRequest), nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("expires_at", Instant),
+    Column("position", Integer),
     Column("trials", Integer, nullable=False),
     Column("data_hash", JSON(none_as_null=True)),
     Column("summary", JSON(none_as_null=True)),
@@ -125,6 +127,9 @@ experiments = Table(
     Column("finished_at", Instant),
     Index("uq_experiments_searching", "search_key", unique=True, sqlite_where=_searching, postgresql_where=_searching),
 )
+"""`priority` and `expires_at` are those of its most urgent and its most patient request; `position` is the place in the
+queue that it was last told.
+"""
 
 names = Table(
     "names",

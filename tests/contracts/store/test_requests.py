@@ -75,6 +75,23 @@ async def test_identical_work_under_way_attaches_and_keeps_its_own_deploy_clause
     assert (event.event, event.request_id, event.sequence) == ("duplicate", "b", 2)
 
 
+async def test_an_experiment_is_as_urgent_and_as_patient_as_any_of_its_requests(db: Database) -> None:
+    async def wanted() -> tuple[int, object]:
+        async with db.snapshot() as tx:
+            (found,) = await experiments.waiting(tx)
+        return found.priority, found.expires_at
+
+    await admit(db, search("a", priority=3, expires_at=later(60)))
+    assert await wanted() == (3, later(60))
+    await admit(db, search("b", priority=-1, expires_at=later(90)))
+    assert await wanted() == (3, later(90))
+    await admit(db, search("c", priority=5, expires_at=later(30)))
+    assert await wanted() == (5, later(90))
+    await admit(db, search("d"))
+    await admit(db, search("e", expires_at=later(30)))
+    assert await wanted() == (5, None)
+
+
 @pytest.mark.parametrize("state", [State.WAITING, State.RUNNING, State.SEARCHED])
 async def test_work_is_under_way_until_survivors_are_selected(db: Database, state: State) -> None:
     experiment = await founded(db, 1, state)

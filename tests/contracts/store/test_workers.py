@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
 from orchestrator.core.admission import Limits
+from orchestrator.core.lifecycle import State
 from orchestrator.store import experiments, outbox
 from orchestrator.store.database import Database
 from orchestrator.store.errors import LeaseLost
@@ -20,7 +21,7 @@ from streams.intake import Intake
 from streams.judging import Judge
 from streams.leading import Leadership
 from streams.publisher import Outgoing
-from streams.reconciling import DRIVEN, Reconciler
+from streams.reconciling import Reconciler
 from streams.relay import OutboxRelay
 from streams.source import Record
 from tests.contracts.store.makers import run_out
@@ -42,7 +43,7 @@ class Worker:
         self.house = house
         parts = {part: Leadership(house.db, part, name, timedelta(minutes=1)) for part in ("relay", "reconciler")}
         self.reconciler = Reconciler(
-            leadership=parts["reconciler"], drivers=house.drivers, clock=utc_now, on_failure=fail
+            leadership=parts["reconciler"], drivers=house.drivers, most=REQUESTS, clock=utc_now, on_failure=fail
         )
         self.relay = OutboxRelay(parts["relay"], house.publisher, utc_now, fail)
         self.intake = Intake(
@@ -121,7 +122,6 @@ async def test_workers_that_come_and_go_lose_and_double_nothing(
 ) -> None:
     for module, name in ((relay, "PAUSE_SECONDS"), (reconciling, "PAUSE_SECONDS"), (leading, "STAND_BY_SECONDS")):
         monkeypatch.setattr(module, name, 0)
-    monkeypatch.setattr(reconciling, "MOST_DRIVERS", REQUESTS)
     draw, house, names = Random(seed), House(db), iter(range(STEPS + 1))
     workers, stopped = [Worker(house, "first")], list[Worker]()
     for _ in range(STEPS):
@@ -150,7 +150,7 @@ async def test_workers_that_come_and_go_lose_and_double_nothing(
     for _ in range(5):
         await workers[0].turn()
     async with db.snapshot() as tx:
-        found = await experiments.in_states(tx, *DRIVEN)
+        found = await experiments.in_states(tx, State.WAITING)
         left, _ = await outbox.backlog(tx)
     # Every second request asks for what the one before it did.
     assert sorted(each.request.seed for each in found) == [*range(REQUESTS // 2)]

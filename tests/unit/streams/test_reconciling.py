@@ -16,7 +16,18 @@ from streams import reconciling
 from streams.leading import Leadership
 from streams.metrics import EXPERIMENTS
 from streams.reconciling import LAUNCHES, Drivers, Reconciler
-from tests.contracts.store.makers import NOW, VERDICT, events, founded, later, proposal, run_out
+from tests.contracts.store.makers import (
+    NOW,
+    VERDICT,
+    admit,
+    digest,
+    events,
+    founded,
+    later,
+    proposal,
+    run_out,
+    search,
+)
 from tests.unit.streams.ports import DriversContract, FakeDrivers
 
 
@@ -37,12 +48,18 @@ class House:
         self.leadership = leadership
         self.drivers = FakeDrivers()
         self.failures: list[BaseException] = []
+        self.most = 8
+        self.now = NOW
         self.reconciler = self.started_anew()
 
     def started_anew(self) -> Reconciler:
         """What a worker that comes after another begins with."""
         self.reconciler = Reconciler(
-            leadership=self.leadership, drivers=self.drivers, clock=lambda: NOW, on_failure=self.failures.append
+            leadership=self.leadership,
+            drivers=self.drivers,
+            most=self.most,
+            clock=lambda: self.now,
+            on_failure=self.failures.append,
         )
         return self.reconciler
 
@@ -62,6 +79,12 @@ class House:
         return lease
 
 
+async def positions(house: House, experiment: str) -> list[int]:
+    """What it was told of its place, one after the other."""
+    told = await events(house.db, "experiment-events", experiment)
+    return [event.position for event in told if event.event == "waiting"]
+
+
 @pytest.fixture
 def house(db: Database, leadership: Leadership) -> House:
     return House(db, leadership)
@@ -72,10 +95,9 @@ async def test_an_accepted_experiment_waits_and_is_driven(house: House) -> None:
     urgent = await founded(house.db, 3, now=later(3), priority=10)
     await house.reconcile()
     assert house.drivers.launched == [urgent, first, second]
-    for position, experiment in enumerate((urgent, first, second)):
+    for experiment in (urgent, first, second):
         assert (await house.state(experiment)).state is State.WAITING
-        _, waiting = await events(house.db, "experiment-events", experiment)
-        assert (waiting.event, waiting.position) == ("waiting", position)
+        assert await positions(house, experiment) == [0]
 
 
 @pytest.mark.parametrize("state", [State.WAITING, State.RUNNING, State.SEARCHED, State.SELECTED])
@@ -200,48 +222,101 @@ async def test_experiments_are_counted_by_state_and_no_longer_when_there_are_non
 
 
 @pytest.fixture
-def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciling, "MOST_DRIVERS", 2)
+def few(house: House) -> House:
+    """Two at once."""
+    house.most = 2
+    house.started_anew()
+    return house
 
 
-async def test_so_many_are_driven_at_once_and_the_others_wait_for_their_turn(house: House, two_at_once: None) -> None:
-    first, second, third = [await founded(house.db, number, now=later(number)) for number in (1, 2, 3)]
+async def end(house: House, experiment: str) -> None:
+    async with house.db.transaction() as tx:
+        await experiments.advance(tx, experiment, State.CANCELLED, None, NOW)
+    house.drivers.living.pop(experiment)
+    await house.reconcile()
+
+
+async def test_so_many_are_driven_at_once_and_the_others_wait_in_order_and_are_told_their_place(few: House) -> None:
+    first, second, third, fourth = [await founded(few.db, number, now=later(number)) for number in range(1, 5)]
     for _ in range(2):
-        await house.reconcile()
-    assert house.drivers.launched == [first, second]
+        await few.reconcile()
+    assert few.drivers.launched == [first, second]
     # The first two begin and go on; who is more urgent comes before who is older.
-    urgent = await founded(house.db, 4, now=later(4), priority=10)
-    await house.reconcile()
-    positions = {}
-    for experiment in (first, second, third, urgent):
-        assert (await house.state(experiment)).state is State.WAITING
-        positions[experiment] = (await events(house.db, "experiment-events", experiment))[-1].position
-    assert positions == {first: 0, second: 1, third: 2, urgent: 0}
-    assert house.drivers.launched == [first, second]
-    for ended, following in ((second, urgent), (first, third)):
-        async with house.db.transaction() as tx:
-            await experiments.advance(tx, ended, State.CANCELLED, None, NOW)
-        house.drivers.living.pop(ended)
-        await house.reconcile()
-        assert house.drivers.launched[-1] == following
-    assert len(house.drivers.launched) == 4
+    urgent = await founded(few.db, 5, now=later(5), priority=10)
+    await few.reconcile()
+    assert few.drivers.launched == [first, second]
+    for ended, following in ((second, urgent), (first, third), (urgent, fourth)):
+        await end(few, ended)
+        assert few.drivers.launched[-1] == following
+    told = {experiment: await positions(few, experiment) for experiment in (first, second, third, fourth, urgent)}
+    assert told == {first: [0], second: [0], third: [0, 1, 0], fourth: [1, 2, 1, 0], urgent: [0]}
 
 
-async def test_drivers_that_another_worker_launched_count(house: House, two_at_once: None) -> None:
-    running = [await founded(house.db, number, State.RUNNING, now=later(number)) for number in (1, 2)]
+async def test_a_place_that_was_told_is_kept_and_not_told_again_by_a_worker_that_takes_over(few: House) -> None:
+    waits = [await founded(few.db, number, now=later(number)) for number in range(1, 5)][-1]
+    await few.reconcile()
+    assert (await few.state(waits)).position == 1
+    few.started_anew()
+    await few.reconcile()
+    assert await positions(few, waits) == [1]
+
+
+async def test_what_expires_before_its_turn_has_come_fails_with_the_reason_and_never_begins(few: House) -> None:
+    for number in (1, 2):
+        await founded(few.db, number)
+    expires, waits = [await founded(few.db, number, expires_at=later(60), now=later(1)) for number in (3, 4)]
+    # Somebody else wants the same, and has time.
+    await admit(few.db, search("patient"), digest(4))
+    await few.reconcile()
+    few.now = later(60)
+    await few.reconcile()
+    found = await few.state(expires)
+    assert (found.state, [reason.code for reason in found.reasons]) == (State.FAILED, ["expired"])
+    assert (await events(few.db, "experiment-events", expires))[-1].event == "failed"
+    assert (await few.state(waits)).state is State.WAITING
+    assert (await few.state(waits)).position == 0
+    assert not {expires, waits} & {*few.drivers.launched}
+
+
+async def test_what_has_begun_no_longer_expires(few: House) -> None:
+    running = await founded(few.db, 1, State.RUNNING, expires_at=later(60))
+    few.now = later(60)
+    await few.reconcile()
+    assert few.drivers.launched == [running]
+
+
+async def test_what_has_begun_keeps_its_place_before_what_is_more_urgent(few: House) -> None:
+    running = [await founded(few.db, number, State.RUNNING, now=later(number)) for number in (1, 2)]
+    urgent = await founded(few.db, 3, priority=10)
+    await few.reconcile()
+    assert few.drivers.launched == running
+    assert await positions(few, urgent) == [0]
+
+
+async def test_a_request_that_asks_for_waiting_work_hurries_it(few: House) -> None:
+    for number in (1, 2):
+        await founded(few.db, number)
+    older, newer = [await founded(few.db, number, now=later(number)) for number in (3, 4)]
+    await few.reconcile()
+    await admit(few.db, search("urgent", priority=5), digest(4))
+    await few.reconcile()
+    assert [(await few.state(each)).position for each in (older, newer)] == [1, 0]
+
+
+async def test_drivers_that_another_worker_launched_count(few: House) -> None:
+    running = [await founded(few.db, number, State.RUNNING, now=later(number)) for number in (1, 2)]
     for experiment in running:
-        await house.driven(experiment)
-    urgent = await founded(house.db, 3, priority=10)
-    await house.reconcile()
-    assert house.drivers.launched == []
-    assert (await house.state(urgent)).state is State.WAITING
+        await few.driven(experiment)
+    urgent = await founded(few.db, 3, priority=10)
+    await few.reconcile()
+    assert few.drivers.launched == []
+    assert (await few.state(urgent)).state is State.WAITING
 
 
-async def test_an_experiment_whose_driver_died_too_often_is_given_up_also_where_there_is_no_room(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconciling, "MOST_DRIVERS", 1)
-    experiment = await founded(house.db, 1, State.RUNNING)
+async def test_an_experiment_whose_driver_died_too_often_is_given_up_also_where_there_is_no_room(house: House) -> None:
+    house.most = 1
+    house.started_anew()
+    experiment = await founded(house.db, 1)
     for _ in range(LAUNCHES):
         await house.reconcile()
         house.drivers.living.clear()
