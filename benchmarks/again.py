@@ -118,7 +118,13 @@ class Desk:
         self.launcher = Launcher(driven, assembler)
         self.drivers = KnownFirst(database, Answers(driven, assembler, utc_now), self)
         leadership = Leadership(database, "reconciler", "again", timedelta(seconds=driven.lease_seconds))
-        self.reconciler = Reconciler(leadership=leadership, drivers=self.drivers, clock=utc_now, on_failure=self._fail)
+        self.reconciler = Reconciler(
+            leadership=leadership,
+            drivers=self.drivers,
+            most=settings.max_concurrent_experiments,
+            clock=utc_now,
+            on_failure=self._fail,
+        )
         self.intake = Intake(
             database=database,
             judge=judge(settings),

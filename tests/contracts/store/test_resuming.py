@@ -30,7 +30,7 @@ LATER = NOW + timedelta(hours=1)
 
 async def broken_off(db: Database) -> str:
     """A cancelled experiment called `mine`: a trial is completed, one failed, one runs, one waits."""
-    name = await founded(db, 1, State.RUNNING, name="mine")
+    name = await founded(db, 1, State.RUNNING, name="mine", expires_at=NOW)
     async with db.transaction() as tx:
         await trials.plan(tx, name, planned(4), NOW)
         await trials.start(tx, name, ["t00000", "t00001", "t00002"], NOW)
@@ -69,7 +69,9 @@ async def test_cancelling_ends_an_experiment_once_and_keeps_what_has_ended(db: D
 async def test_resuming_keeps_what_is_completed_and_runs_what_failed_again(db: Database) -> None:
     name = await broken_off(db)
     assert await resumed(db, name) == ()
-    assert await state(db, name) is State.ACCEPTED
+    async with db.snapshot() as tx:
+        found = await experiments.get(tx, name)
+    assert (found.state, found.expires_at, found.position, found.reasons) == (State.ACCEPTED, None, None, ())
     kept, again, running, created = await statuses(db, name)
     assert kept is TrialStatus.COMPLETED
     assert (again, running, created) == (TrialStatus.CREATED, TrialStatus.RUNNING, TrialStatus.CREATED)

@@ -62,7 +62,7 @@ class House:
         self.first = KnownFirst(db, self.answers, self.drivers)
         self.failures: list[BaseException] = []
         self.reconciler = Reconciler(
-            leadership=leadership, drivers=self.first, clock=lambda: NOW, on_failure=self.failures.append
+            leadership=leadership, drivers=self.first, most=8, clock=lambda: NOW, on_failure=self.failures.append
         )
 
     async def reconcile(self, passes: int = 1) -> None:
