@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from schemas.base import Message, Reason
 from schemas.commands import Cancel, Resume
 from schemas.dead_letter import read_dead_letter
-from schemas.envelope import Undecodable, decode, headers_of
+from schemas.envelope import Undecodable, decode, encode, headers_of
 from schemas.experiments import ExperimentCancelled, ExperimentWaiting
 from schemas.search import SearchRequest
 from schemas.topics import COMMANDS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, Topic, dead_letter_topic
@@ -64,7 +64,8 @@ def produce_request(config: dict[str, Any], request: SearchRequest) -> None:
     Raises:
         NotProduced: it did not come.
     """
-    _produce(config, SEARCH_REQUESTS, request.request_id, request, request.request_id)
+    value = request.model_dump_json(exclude_unset=True).encode()
+    _produce(config, SEARCH_REQUESTS, request.request_id, request, request.request_id, value)
 
 
 def produce_command(config: dict[str, Any], command: Cancel | Resume) -> None:
@@ -73,7 +74,7 @@ def produce_command(config: dict[str, Any], command: Cancel | Resume) -> None:
     Raises:
         NotProduced: it did not come.
     """
-    _produce(config, COMMANDS, command.experiment, command, command.command_id)
+    _produce(config, COMMANDS, command.experiment, command, command.command_id, encode(command))
 
 
 def answer_to(config: dict[str, Any], command: Cancel | Resume, *, patience: float) -> tuple[Reason, ...] | None:
@@ -99,13 +100,13 @@ def answer_to(config: dict[str, Any], command: Cancel | Resume, *, patience: flo
     return None
 
 
-def _produce(config: dict[str, Any], topic: Topic, key: str, message: Message, message_id: str) -> None:
+def _produce(config: dict[str, Any], topic: Topic, key: str, message: Message, message_id: str, value: bytes) -> None:
     producer = Producer(config | {"acks": "all", "enable.idempotence": True})
     failures: list[str] = []
     producer.produce(
         topic.name,
         key=key.encode(),
-        value=message.model_dump_json(exclude_unset=True).encode(),
+        value=value,
         headers=[
             *headers_of(
                 message,
