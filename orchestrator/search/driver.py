@@ -34,9 +34,13 @@ class ExperimentDriver:
         self._lease = lease
         self._settings = settings
         self._assembler = assembler
+        self._conducting = False
 
     async def conduct(self) -> None:
-        """Lead the experiment to its end and leave."""
+        """Lead the experiment to its end and leave; asked again meanwhile, do nothing."""
+        if self._conducting:
+            return
+        self._conducting = True
         # They take seconds to import, and whoever launches drivers has no use for them.
         from orchestrator.search.course import Course
         from orchestrator.search.tuner import TuneSearch

@@ -27,14 +27,18 @@ class Launcher:
     def __init__(self, settings: DriverSettings, assembler: Assembler) -> None:
         self._settings = settings
         self._assembler = assembler
+        self._asked: set[Lease] = set()
 
     async def launch(self, experiment: str, lease: Lease) -> None:
         """Have a driver lead the experiment, without waiting for it."""
         await asyncio.to_thread(self._launch, experiment, lease)
 
     async def alive(self, lease: Lease) -> bool:
-        """Whether there is a driver of this lease; one that has stopped is there."""
-        return await asyncio.to_thread(self._find, lease) is not None
+        """Whether there is a driver of this lease; one that has stopped is there.
+
+        Another worker's driver is asked to lead: that one may have died between starting and asking it.
+        """
+        return await asyncio.to_thread(self._alive, lease)
 
     async def end(self, lease: Lease) -> None:
         """End the driver of this lease, if there is one, and what lanes do for it; they are not waited for."""
@@ -49,6 +53,14 @@ class Launcher:
             max_restarts=0,
         )
         actor.remote(experiment, lease, self._settings, self._assembler).conduct.remote()
+        self._asked.add(lease)
+
+    def _alive(self, lease: Lease) -> bool:
+        driver = self._find(lease)
+        if driver is not None and lease not in self._asked:
+            driver.conduct.remote()
+            self._asked.add(lease)
+        return driver is not None
 
     def _end(self, lease: Lease) -> None:
         if (driver := self._find(lease)) is not None:

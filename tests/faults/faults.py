@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -57,9 +56,9 @@ def worker_killed(stage: Stage) -> int:
     for number, moment in enumerate(("before-database", "before-commit") * 2):
         stage.arm(moment)
         with stage.witness([stage.search(f"killed-{number}-{each}") for each in range(3)]) as sent:
-            stage.until(partial(stage.reached, moment), f"a batch comes to the moment {moment}")
+            held = stage.held_at(moment)
             acknowledged += sent()
-            stage.kill(stage.child("worker"))
+            stage.kill(held)
     stage.settle(acknowledged)
     return stage.audit(acknowledged)
 

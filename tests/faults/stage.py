@@ -62,7 +62,7 @@ class Stage:
     ) -> Iterator[Callable[[], list[str]]]:
         """Requests on their way, by a process of its own; called, it waits for their end: which were acknowledged."""
         lines = "".join(f"{each['request_id']}\t{json.dumps(each)}\n" for each in requests)
-        book = self.folder / f"book.{time.monotonic_ns()}"
+        book = self.folder / f"book-{time.monotonic_ns()}"
         records = book.with_suffix(".records")
         records.write_text(lines)
         command = (sys.executable, "-m", "tests.faults.witness", json.dumps(self.service.config), topic.name)
@@ -84,9 +84,11 @@ class Stage:
         (self.folder / f"reached.{moment}").unlink(missing_ok=True)
         (self.folder / f"at.{moment}").touch()
 
-    def reached(self, moment: str) -> bool:
-        """Whether one stands there."""
-        return (self.folder / f"reached.{moment}").exists()
+    def held_at(self, moment: str) -> psutil.Process:
+        """The process that stands there, as soon as one does."""
+        reached = self.folder / f"reached.{moment}"
+        self.until(lambda: reached.exists() and bool(reached.read_text()), f"a process comes to the moment {moment}")
+        return psutil.Process(int(reached.read_text()))
 
     def notes(self, name: str) -> list[str]:
         """Lines that processes have noted."""

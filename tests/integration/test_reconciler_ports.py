@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ray import serve
 
-from orchestrator.search.launching import Launcher
-from orchestrator.store.leases import Lease
+from orchestrator.search.launching import Launcher, _actor, _name
+from orchestrator.store.leases import Lease, driver_of
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
@@ -51,6 +51,15 @@ class TestLauncher(DriversContract):
     @pytest.fixture
     def drivers(self, tmp_path: Path) -> Launcher:
         return Launcher(driver_settings(tmp_path), EnsembleAssembler(Artifacts(tmp_path)))
+
+    async def test_one_that_its_launcher_never_asked_is_asked_by_whoever_looks(
+        self, drivers: Drivers, tmp_path: Path
+    ) -> None:
+        settings, lease = driver_settings(tmp_path), Lease(driver_of("unasked"), "a worker that died", 1)
+        options = _actor().options(name=_name(lease), namespace=settings.namespace, lifetime="detached", num_cpus=0)
+        options.remote("unasked", lease, settings, EnsembleAssembler(Artifacts(tmp_path)))
+        assert await drivers.alive(lease)
+        await self.ended(drivers, lease)
 
     async def ended(self, drivers: Drivers, lease: Lease) -> None:
         async with asyncio.timeout(PATIENCE):

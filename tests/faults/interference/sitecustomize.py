@@ -1,7 +1,7 @@
 """Interferes with the processes of a service under test; Python reads it at its start where PYTHONPATH leads here.
 
-FAULTS_FOLDER: a process stops for good at a moment for which a file `at.MOMENT` lies there, and writes `reached.MOMENT`
-in its place. What processes do is noted there, too: transactions in `wrote.PID`, evaluated steps in `evaluated`.
+FAULTS_FOLDER: a process stops for good at a moment for which a file `at.MOMENT` lies there, and writes its number to
+`reached.MOMENT`. What processes do is noted there, too: transactions in `wrote.PID`, evaluated steps in `evaluated`.
 FAULTS_WITHOUT: the guards that are taken out, with commas between.
 """
 
@@ -23,10 +23,12 @@ Change = Callable[[Any], None]
 
 def stop_at(moment: str) -> None:
     """Stand still until killed, if somebody asked for this moment; the next one who comes goes on."""
+    asked = FOLDER / f"at.{moment}"
     try:
-        (FOLDER / f"at.{moment}").rename(FOLDER / f"reached.{moment}")
+        asked.rename(FOLDER / f"{asked.name}.{os.getpid()}")
     except FileNotFoundError:
         return
+    (FOLDER / f"reached.{moment}").write_text(str(os.getpid()))
     while True:
         time.sleep(60)
 
