@@ -132,7 +132,7 @@ class Database:
         return self._engine.dialect.name == "sqlite"
 
     async def _verify(self) -> None:
-        await sqlite_file.verify(self._engine)
+        await sqlite_file.verify(self.url)
         async with self._reading.connect() as connection:
             await connection.run_sync(migrations.check)
 

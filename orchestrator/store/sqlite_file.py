@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -64,10 +65,15 @@ def prepare(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "handle_error", retval=True)
     def translate(context: ExceptionContext) -> BaseException | None:
-        code = getattr(context.original_exception, "sqlite_errorname", "")
-        if fault := next((fault for name, fault in _FAULTS.items() if code.startswith(name)), None):
-            return UnusableDatabase(str(engine.url), fault, _REMEDY)
-        return DatabaseAway(str(engine.url), str(context.original_exception)) if code.startswith(_PASSING) else None
+        return _translated(engine.url, context.original_exception)
+
+
+def _translated(url: URL, error: BaseException | None) -> Exception | None:
+    """What an error of SQLite's says of the file; None: nothing."""
+    code = getattr(error, "sqlite_errorname", "")
+    if fault := next((fault for name, fault in _FAULTS.items() if code.startswith(name)), None):
+        return UnusableDatabase(str(url), fault, _REMEDY)
+    return DatabaseAway(str(url), str(error)) if code.startswith(_PASSING) else None
 
 
 def is_missing(url: URL) -> bool:
@@ -104,19 +110,29 @@ async def made(url: URL) -> AsyncIterator[URL]:
             leftover.unlink()
 
 
-async def verify(engine: AsyncEngine) -> None:
-    """Look through the whole file: about a second for each GB that the system has in memory.
+async def verify(url: URL) -> None:
+    """Look through the whole file: about a second for each GB that the system has in memory. Nothing is written.
 
     Raises:
         UnusableDatabase: it is damaged, or no database.
     """
-    if not _path(engine.url).stat().st_size:
-        raise UnusableDatabase(str(engine.url), "the file is empty: it has been cut off", _REMEDY)
-    async with engine.connect() as connection:
-        await connection.execution_options(**SNAPSHOT)
-        found = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar_one()
+    if not _path(url).is_file():
+        raise UnusableDatabase(str(url), _FAULTS["SQLITE_CANTOPEN"], _REMEDY)
+    if not _path(url).stat().st_size:
+        raise UnusableDatabase(str(url), "the file is empty: it has been cut off", _REMEDY)
+    found = await asyncio.to_thread(_looked_through, url)
     if found != "ok":
-        raise UnusableDatabase(str(engine.url), f"the file is damaged: {found}", _REMEDY)
+        raise UnusableDatabase(str(url), f"the file is damaged: {found}", _REMEDY)
+
+
+def _looked_through(url: URL) -> str:
+    # The last connection to close writes the log back into the file, unless it may only read.
+    address = f"file:{quote(str(_path(url)))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, timeout=BUSY_TIMEOUT_MS / 1000, uri=True)) as connection:
+            return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        raise _translated(url, error) or error from error
 
 
 async def write_ahead(engine: AsyncEngine) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from schemas.envelope import encode
@@ -165,7 +166,7 @@ def driver_stopped(stage: Stage) -> int:
         acknowledged = sent()
     stage.until(lambda: len(stage.query("SELECT 1 FROM trial_histories")) > 3, "the experiment is under way")
     (zombie,) = stage.processes(DRIVER)
-    zombie.suspend()
+    _suspend(stage, zombie)
     stage.until(lambda: any(each.pid != zombie.pid for each in stage.processes(DRIVER)), "another driver leads on")
     wrote = len(stage.notes(f"wrote.{zombie.pid}"))
     if alive(zombie):
@@ -198,10 +199,13 @@ def asked_a_thousand_times(stage: Stage) -> int:
     count = 1000 if stage.whole else 20
     with stage.witness([stage.search(f"same-{number}") for number in range(count)]) as sent:
         acknowledged = sent()
-    stage.settle(acknowledged)
+    stage.until(
+        lambda: len(stage.notes("evaluated")) > 1 or not stage.unfinished(acknowledged), "every request is answered"
+    )
     trained = len(stage.notes("evaluated"))
     if trained != 1:
         raise Violated(f"one configuration was trained {trained} times")
+    stage.settle(acknowledged)
     return stage.audit(acknowledged)
 
 
@@ -252,12 +256,17 @@ def store_damaged(stage: Stage) -> int:
     stage.stop()
     path = Path(stage.service.settings.store_url.split("///", 1)[1])
     whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], whole[:8192] + b"\xa5" * 65536 + whole[73728:], b""):
+    damages = {
+        "cut in half": whole[: len(whole) // 2],
+        "garbled": whole[:8192] + b"\xa5" * 65536 + whole[73728:],
+        "emptied": b"",
+    }
+    for how, damaged in damages.items():
         path.write_bytes(damaged)
         if (code := stage.try_start()) == 0:
-            raise Violated("the service has started on a damaged database")
+            raise Violated(f"the service has started on a database that was {how}")
         if path.read_bytes() != damaged:
-            raise Violated(f"the damaged database was written to (exit code {code})")
+            raise Violated(f"a database that was {how} has been written to (exit code {code})")
     path.write_bytes(whole)
     return facts + spoilt + 3
 
@@ -300,6 +309,16 @@ def broker_unreachable_for_producers(stage: Stage) -> int:
         raise Violated(f"{len(answered)} of {len(sent_ticks)} ticks are answered")
     stage.settle(acknowledged)
     return stage.audit(acknowledged) + len(answered)
+
+
+def _suspend(stage: Stage, process: psutil.Process) -> None:
+    """Stop a process while it does not write: SQLite has one writer at a time, and others would wait for it."""
+    while True:
+        process.suspend()
+        if not stage.is_written():
+            return
+        process.resume()
+        time.sleep(0.05)
 
 
 def _signals(stage: Stage, ticks: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,26 +133,41 @@ class Stage:
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of the database, read past the service."""
         path = self.service.settings.store_url.split("///", 1)[1]
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as connection:
-            try:
-                return connection.execute(statement, values).fetchall()
-            finally:
-                connection.rollback()
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+            return connection.execute(statement, values).fetchall()
 
-    def ended(self, request_ids: Sequence[str]) -> bool:
-        """Whether there is nothing left to do for any of these requests."""
+    def is_written(self) -> bool:
+        """Whether somebody has the database for writing, and keeps it for longer than a transaction takes."""
+        path = self.service.settings.store_url.split("///", 1)[1]
+        with closing(sqlite3.connect(path, timeout=2, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                return True
+        return False
+
+    def unfinished(self, request_ids: Sequence[str]) -> dict[str, str]:
+        """Those of these requests for which there is something left to do, and where they stand."""
         marks = ",".join("?" * len(request_ids))
         rows = self.query(
             f"SELECT r.request_id, r.outcome, e.state FROM requests r LEFT JOIN experiments e ON e.id = r.experiment "
             f"WHERE r.request_id IN ({marks})",
             *request_ids,
         )
-        over = {name for name, outcome, state in rows if outcome == "rejected" or state in ENDED}
-        return over >= set(request_ids)
+        stands = {name: str(state or outcome) for name, outcome, state in rows}
+        return {
+            name: stands.get(name, "not in the database")
+            for name in request_ids
+            if stands.get(name) not in (*ENDED, "rejected")
+        }
 
     def settle(self, request_ids: Sequence[str], patience: float | None = None) -> None:
         """Wait until every one of these requests has ended, and every event of them is on Kafka."""
-        self.until(lambda: self.ended(request_ids), "every acknowledged request ends", patience)
+        try:
+            self.until(lambda: not self.unfinished(request_ids), "every acknowledged request ends", patience)
+        except Violated as late:
+            raise Violated(f"{late}: {self.unfinished(request_ids)}") from None
         unpublished = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
         self.until(lambda: self.query(unpublished) == [(0,)], "every event is published", patience)
 

@@ -19,7 +19,7 @@ DELIVERY_MS = 10_000
 
 def main(config: str, topic: str, book: str, pause: str) -> int:
     """Send every record until it is acknowledged."""
-    settings = {"acks": "all", "enable.idempotence": True, "delivery.timeout.ms": DELIVERY_MS, "linger.ms": 0}
+    settings = {"acks": "all", "enable.idempotence": True, "delivery.timeout.ms": DELIVERY_MS, "log_level": 0}
     producer = Producer(json.loads(config) | settings)
     with Path(book).open("a") as acknowledged:
         for line in sys.stdin:

@@ -170,7 +170,7 @@ def recognises(module: Any) -> None:
 def verifies(module: Any) -> None:
     """Without: a file is looked through before it is used."""
 
-    async def trusting(engine: Any) -> None:
+    async def trusting(url: Any) -> None:
         return None
 
     module.verify = trusting

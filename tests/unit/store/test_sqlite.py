@@ -69,6 +69,19 @@ def _cut_off(path: Path, size: int) -> None:
     path.write_bytes(_filled(path)[:size])
 
 
+def _cut_off_beside_its_log(path: Path) -> None:
+    """As after a crash: the newest transactions are in the log, and nobody has the file open."""
+    _filled(path)
+    log = path.with_name(f"{path.name}-wal")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO sequences VALUES ('new', 'new', 1)")
+        connection.commit()
+        kept, transactions = path.read_bytes(), log.read_bytes()
+    path.write_bytes(kept[: 20 * _PAGE])
+    log.write_bytes(transactions)
+
+
 def _log_without_file(path: Path) -> None:
     path.with_name(f"{path.name}-wal").write_bytes(b"transactions")
 
@@ -96,6 +109,7 @@ def _newer_version(path: Path) -> None:
         (partial(_cut_off, size=20 * _PAGE + 100), "damaged"),
         (partial(_cut_off, size=60), "damaged"),
         (partial(_cut_off, size=0), "cut off"),
+        (_cut_off_beside_its_log, "damaged"),
         (_log_without_file, "newest transactions"),
         (_other_program, "another program"),
         (_newer_version, "newer version"),
