@@ -5,6 +5,8 @@ import io
 import os
 import re
 import tempfile
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ class Artifacts:
         """
         digest = hashlib.sha256(content).hexdigest()
         path = self.directory / digest
-        if path.is_file() and path.read_bytes() == content:
+        if _touched(path) and path.read_bytes() == content:
             return digest
         self.directory.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".", dir=self.directory)
@@ -77,6 +79,23 @@ class Artifacts:
             raise ArtifactDamaged([Reason(code="artifact_damaged", where=digest, message=message)])
         return content
 
+    def remove(self, digest: str, *, before: datetime) -> bool:
+        """Delete the content of that digest, unless it was put since that time; whether it is gone.
+
+        Whoever puts it meanwhile has it kept.
+        """
+        path, aside = self.directory / digest, self.directory / f".{digest}.pruned"
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime >= before.timestamp():
+                return False
+            path.rename(aside)
+            # It may have been put since it was looked at.
+            if aside.stat().st_mtime >= before.timestamp():
+                aside.rename(path)
+                return False
+        aside.unlink(missing_ok=True)
+        return True
+
     def put_array(self, values: Floats) -> str:
         """Keep an array in the npy format; the same values give the same digest."""
         buffer = io.BytesIO()
@@ -94,3 +113,12 @@ class Artifacts:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _touched(path: Path) -> bool:
+    """Whether there is such a file; from then on it is as young as a new one."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,7 +1,7 @@
 """Publishes the outbox to Kafka in order: what the store has committed is told at least once."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -19,9 +19,6 @@ log = structlog.get_logger(__name__)
 BATCH = 1000
 PAUSE_SECONDS = 0.1
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
-BETWEEN_PRUNES = timedelta(hours=1)
-KEPT = timedelta(days=1)
-"""How long a published event stays in the database, for whoever wants to see what was told."""
 ENDS = {
     event.TYPE: event.TYPE.removeprefix("trial.")
     for event in (TrialCompleted, TrialFailed, TrialStoppedEarly, TrialCached)
@@ -42,11 +39,9 @@ class OutboxRelay(Leading):
         super().__init__(leadership, on_failure)
         self._publisher = publisher
         self._clock = clock
-        self._pruned_at = datetime.min.replace(tzinfo=UTC)
 
     async def act(self) -> None:
         """Carry a batch; rest when there is little to carry, and longer when the broker does not answer."""
-        await self._prune()
         try:
             carried = await self.carry_batch()
         except NotDelivered as error:
@@ -55,15 +50,6 @@ class OutboxRelay(Leading):
         else:
             if carried < BATCH:
                 await self.pause(PAUSE_SECONDS)
-
-    async def _prune(self) -> None:
-        """Now and then, forget what was published long ago."""
-        now = self._clock()
-        if now - self._pruned_at >= BETWEEN_PRUNES:
-            self._pruned_at = now
-            async with self._database.transaction() as tx:
-                gone = await outbox.prune(tx, now - KEPT)
-            log.info("outbox_pruned", events=gone)
 
     async def finish(self) -> None:
         """Publish what is pending, as far as the broker answers; the rest stays in the outbox."""

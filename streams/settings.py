@@ -198,6 +198,8 @@ class Settings(BaseModel):
     """Their port, or the next free one after it; 0: any."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """Seconds after which a driver that is not heard of is replaced; a worker that leads, after twice as many."""
+    retention_days: Annotated[float, Field(ge=1, le=36_500)] = 30.0
+    """Days for which predictions and models are kept that nothing refers to any more."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """The shape of log lines; auto: console on a terminal, else JSON."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"

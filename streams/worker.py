@@ -21,11 +21,12 @@ from orchestrator.core.admission import Defaults, Limits
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.canonical import EXACT
 from orchestrator.core.resuming import Resuming
+from orchestrator.core.retention import Keeping
 from orchestrator.features.sources import source_at
 from orchestrator.search import lanes
 from orchestrator.search.answering import Answers
 from orchestrator.search.launching import Launcher
-from orchestrator.search.settings import DriverSettings
+from orchestrator.search.settings import DriverSettings, working_folder
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway, UnusableDatabase
 from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
@@ -41,6 +42,7 @@ from streams.judging import Judge
 from streams.leading import Leadership
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
+from streams.pruning import Pruning
 from streams.publisher import NotDelivered, Publisher
 from streams.reader import TopicReader
 from streams.reconciling import Reconciler
@@ -213,8 +215,16 @@ class Worker:
         stack.push_async_callback(app.stop)
         # Channels let nothing through until Faust's own consumer has partitions; there is none.
         app.flow_control.resume()
+        pruning = Pruning(
+            leadership=part("pruning"),
+            artifacts=Artifacts(artifacts),
+            working=working_folder(driven.tune_dir),
+            keeping=Keeping(unreferred=timedelta(days=settings.retention_days)),
+            clock=utc_now,
+            on_failure=self._fail,
+        )
         vitals = Vitals(config, database, folder, utc_now, self._fail)
-        for service in (relay, deployments, reconciler, vitals, *sources):
+        for service in (relay, deployments, reconciler, pruning, vitals, *sources):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)

@@ -30,7 +30,7 @@ from orchestrator.search.populations import populations_of
 from orchestrator.search.reading import read
 from orchestrator.search.recorder import Progress, Recorder, Subject
 from orchestrator.search.selection import Wish, best_of, metric_of, survivors_of, told, wishes_of
-from orchestrator.search.settings import DriverSettings
+from orchestrator.search.settings import DriverSettings, working_folder
 from orchestrator.search.streamed import emptied, mapped, shared
 from orchestrator.search.study import Study, study_of
 from orchestrator.search.verdict import Candidacy, settle
@@ -126,7 +126,7 @@ class Course:
     @property
     def _folder(self) -> Path:
         """Where predictions lie that are larger than memory."""
-        return self.settings.tune_dir / "streamed" / self.experiment
+        return working_folder(self.settings.tune_dir) / self.experiment
 
     async def _study(self, found: Experiment) -> Study:
         def prepared() -> Study:

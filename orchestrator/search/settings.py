@@ -56,3 +56,8 @@ class DriverSettings:
     def recalls(self) -> bool:
         """Whether a search may be answered by what others have trained."""
         return self.skip_duplicate and self.use_fingerprint_db
+
+
+def working_folder(tune_dir: Path) -> Path:
+    """Where each search that streams has a folder of its own while it is under way."""
+    return tune_dir / "streamed"

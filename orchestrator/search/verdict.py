@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.gate import Decision, Evidence, Override, judge
 from orchestrator.core.lifecycle import State
+from orchestrator.core.retention import digests_in
 from orchestrator.search.appraisal import Appraisal, span_of
 from orchestrator.search.judgement import luck_of, nothing_to_judge
 from orchestrator.search.selection import Wish
 from orchestrator.search.study import Study
-from orchestrator.store import ensembles, experiments, ledger
+from orchestrator.store import ensembles, experiments, ledger, retention
 from orchestrator.store.ensembles import Proposal
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.ledger import LedgerRow
@@ -46,6 +47,9 @@ async def settle(
         looks = await _look(tx, experiment, study, candidacy.appraisal, now)
         decision = decide(candidacy, rows, looks, override, together=study.together)
         wish, verdict = candidacy.wish, decision.verdict
+        if candidacy.appraisal is not None:
+            assembled = candidacy.appraisal.assembled
+            await retention.note_artifacts(tx, digests_in(assembled.manifest) | {assembled.digest}, now)
         event = (GatePassed if verdict.passed else GateRefused)(
             experiment=experiment.id, request_id=wish.request_id, sequence=0, emitted_at=now, verdict=verdict
         )

@@ -89,7 +89,8 @@ async def backlog(tx: AsyncSession) -> tuple[int, datetime | None]:
     return count, oldest
 
 
-async def prune(tx: AsyncSession, before: datetime) -> int:
-    """Delete what was published before that time and return how many events that were."""
-    gone: Any = await tx.execute(delete(outbox).where(outbox.c.published_at < before))
+async def prune(tx: AsyncSession, before: datetime, limit: int) -> int:
+    """Delete what was published before that time, at most `limit` events, and return how many that were."""
+    oldest = select(outbox.c.id).where(outbox.c.published_at < before).order_by(outbox.c.id).limit(limit)
+    gone: Any = await tx.execute(delete(outbox).where(outbox.c.id.in_(oldest)))
     return int(gone.rowcount)

@@ -218,6 +218,14 @@ leases = Table(
 )
 """The newest lease of each name; without a holder it has been given back. `expires_at` is by the database's clock."""
 
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("noted_at", Instant, nullable=False),
+)
+"""What ensembles were assembled of, deployed or not, and when last; what was pruned is not here any more."""
+
 sequences = Table(
     "sequences",
     metadata,

@@ -127,9 +127,9 @@ async def test_pruning_deletes_only_what_was_published_before(db: Database) -> N
         first, second, third = await outbox.pending(tx, 10)
         await outbox.mark_published(tx, [first.id], later(1))
         await outbox.mark_published(tx, [second.id], later(2))
-        assert await outbox.prune(tx, later(2)) == 1
-        assert await outbox.prune(tx, later(2)) == 0
-        assert await outbox.prune(tx, later(3)) == 1
+        assert await outbox.prune(tx, later(2), 10) == 1
+        assert await outbox.prune(tx, later(2), 10) == 0
+        assert await outbox.prune(tx, later(3), 10) == 1
         assert await outbox.pending(tx, 10) == [third]
     await _append(db, "a")
     assert len((await everything(db))["outbox"]) == 2

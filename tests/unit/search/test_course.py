@@ -17,7 +17,7 @@ from orchestrator.search.course import Course
 from orchestrator.search.evaluation import Ground, Rules
 from orchestrator.search.inline import InlineSearch
 from orchestrator.search.outcomes import Failed, Outcome, Scored, Started
-from orchestrator.store import ensembles, experiments, ledger, requests, trials
+from orchestrator.store import ensembles, experiments, ledger, requests, retention, trials
 from orchestrator.store.database import Database
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.tables import TrialStatus
@@ -177,6 +177,17 @@ async def test_where_nothing_survives_the_gate_refuses_and_says_why(line: Line) 
     assert found.verdict.trials == 2
     assert found.summary is not None
     assert (found.summary["finished"], found.summary["best"]) == (2, None)
+
+
+async def test_whatever_an_ensemble_was_assembled_of_is_noted_also_where_it_is_refused(line: Line) -> None:
+    write_market(line.directory / "features", "AAA", edge=0.0)
+    await line.lead(await line.admit(search_request(deploy=Deploy(auto=True))))
+    async with line.db.snapshot() as tx:
+        assert await ensembles.wanted(tx) == []
+        noted = await retention.noted_artifacts(tx, line.clock() + timedelta(days=1))
+    files = {path.name for path in (line.directory / "artifacts").iterdir()}
+    assert files
+    assert files <= {*noted}
 
 
 async def test_each_request_that_attached_gets_its_own_ensemble(line: Line) -> None:

@@ -1,9 +1,13 @@
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from serving.artifacts import ArtifactDamaged, ArtifactMissing, Artifacts
+
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -38,6 +42,51 @@ def test_a_damaged_file_is_refused(artifacts: Artifacts) -> None:
 def test_a_missing_file_is_refused(artifacts: Artifacts) -> None:
     with pytest.raises(ArtifactMissing, match=r"Restore it from a backup.* \[artifact_missing\]"):
         artifacts.get("0" * 64)
+
+
+def aged(artifacts: Artifacts, digest: str, days: int) -> None:
+    then = (NOW - timedelta(days=days)).timestamp()
+    os.utime(artifacts.directory / digest, (then, then))
+
+
+def test_what_is_removed_is_gone_and_may_be_put_again(artifacts: Artifacts) -> None:
+    digest = artifacts.put(b"a model")
+    aged(artifacts, digest, 3)
+    for _ in range(2):
+        assert artifacts.remove(digest, before=NOW - timedelta(days=2))
+        assert not list(artifacts.directory.iterdir())
+    artifacts.put(b"a model")
+    assert artifacts.get(digest) == b"a model"
+
+
+def test_what_was_put_again_since_is_not_removed(artifacts: Artifacts) -> None:
+    digest = artifacts.put(b"a model")
+    aged(artifacts, digest, 3)
+    artifacts.put(b"a model")
+    assert not artifacts.remove(digest, before=NOW - timedelta(days=2))
+    assert artifacts.get(digest) == b"a model"
+
+
+def test_what_is_put_again_while_it_is_removed_is_kept(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = artifacts.put(b"a model")
+    aged(artifacts, digest, 3)
+    rename = Path.rename
+
+    def put_first(path: Path, to: Path) -> Path:
+        if path.name == digest:
+            artifacts.put(b"a model")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", put_first)
+    assert not artifacts.remove(digest, before=NOW - timedelta(days=2))
+    assert artifacts.get(digest) == b"a model"
+
+
+def test_a_removal_that_was_broken_off_is_finished(artifacts: Artifacts) -> None:
+    digest = artifacts.put(b"a model")
+    (artifacts.directory / digest).rename(artifacts.directory / f".{digest}.pruned")
+    assert artifacts.remove(digest, before=NOW)
+    assert not list(artifacts.directory.iterdir())
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "0" * 65])

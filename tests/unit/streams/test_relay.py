@@ -14,8 +14,8 @@ from streams.leading import Leadership
 from streams.metrics import TRIALS
 from streams.publisher import NotDelivered, Outgoing
 from streams.relay import OutboxRelay
-from tests.contracts.store.makers import NOW, TRACE, completed, events, everything, founded, planned, run_out
-from tests.unit.streams.fakes import Clock, FakePublisher
+from tests.contracts.store.makers import NOW, TRACE, completed, events, founded, planned, run_out
+from tests.unit.streams.fakes import FakePublisher
 
 
 def carrying(
@@ -135,33 +135,6 @@ async def test_stopping_while_the_broker_does_not_answer_leaves_it_in_the_outbox
     publisher.refused = {1}
     await carrying(leadership, publisher).on_stop()
     assert await waiting(db) == 5
-
-
-async def test_what_was_published_long_ago_is_forgotten_and_what_was_not_is_kept(
-    db: Database, leadership: Leadership, experiments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(relay, "PAUSE_AFTER_FAILURE_SECONDS", 0)
-    clock, publisher = Clock(NOW), FakePublisher()
-
-    async def kept() -> int:
-        return len((await everything(db))["outbox"])
-
-    service = carrying(leadership, publisher, clock)
-    await service.turn()
-    assert (await kept(), await waiting(db)) == (5, 0)
-    publisher.refused = {2, 3}
-    await founded(db, 3)
-    clock.advance(relay.KEPT - timedelta(minutes=1))
-    await service.turn()
-    assert (await kept(), await waiting(db)) == (6, 1)
-    # Not sooner than an hour after the last time.
-    clock.advance(timedelta(minutes=2))
-    await service.turn()
-    assert await kept() == 6
-    clock.advance(relay.BETWEEN_PRUNES)
-    await service.turn()
-    assert (await kept(), await waiting(db)) == (1, 0)
 
 
 async def test_trials_are_counted_when_their_end_is_told(
