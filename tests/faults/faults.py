@@ -133,7 +133,7 @@ def ray_killed(stage: Stage) -> int:
     served = stage.search("served", deploy={"auto": True, "ensemble_name": "bot", "gate": False})
     with stage.witness([served]) as sent:
         acknowledged = sent()
-    versions = "SELECT ensemble, version FROM ensemble_versions WHERE state = 'deployed'"
+    versions = "SELECT ensemble, version FROM ensembles WHERE state = 'deployed'"
     stage.until(lambda: len(stage.query(versions)) == 1, "an ensemble serves")
     before = stage.query(versions)
     running = stage.search(
@@ -294,7 +294,7 @@ def broker_unreachable_for_producers(stage: Stage) -> int:
     served = stage.search("served", deploy={"auto": True, "ensemble_name": "bot", "gate": False})
     with stage.witness([served]) as sent:
         acknowledged = sent()
-    stage.until(lambda: bool(stage.query("SELECT 1 FROM ensemble_versions WHERE state = 'deployed'")), "it serves")
+    stage.until(lambda: bool(stage.query("SELECT 1 FROM ensembles WHERE state = 'deployed'")), "it serves")
     told = [topic.name for topic in (*SIGNALS_BY_MODE.values(), EXPERIMENT_EVENTS)]
     _set(stage, told, "min.insync.replicas", "2")
     try:

@@ -142,10 +142,16 @@ def fences(module: Any) -> None:
 def keeps(module: Any) -> None:
     """Without: who may have lost its lease stops what it does."""
 
-    async def keep(self: Any) -> None:
-        await module.asyncio.sleep(3600)
+    keep = module.Term.keep
 
-    module.Term.keep = keep
+    async def carelessly(self: Any) -> None:
+        while True:
+            try:
+                await keep(self)
+            except module.LeaseLost:
+                await module.asyncio.sleep(1)
+
+    module.Term.keep = carelessly
 
 
 def ends(module: Any) -> None:
