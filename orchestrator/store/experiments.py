@@ -86,6 +86,7 @@ async def advance(
     if state is State.RUNNING and current.started_at is None:
         changes["started_at"] = now
     if state is State.ACCEPTED:
+        # Whoever resumes it wants it, whatever was said when it was first asked for.
         changes |= {"reasons": (), "summary": None, "expires_at": None}
     return await _change(tx, current, changes, event, now)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import SEARCHING, IllegalTransition, State
@@ -56,9 +56,6 @@ async def resume(tx: AsyncSession, experiment: str, resuming: Resuming, now: dat
         failed = [trial for trial in known if trial.status is TrialStatus.FAILED]
         await trials.reopen(tx, found.id, run_again(failed, known))
     await experiments.advance(tx, found.id, State.ACCEPTED, None, now)
-    # Whoever asks for it now wants it, whatever was said when it was first asked for.
-    again = update(tables.experiments).where(tables.experiments.c.id == found.id)
-    await tx.execute(again.values(expires_at=None))
     return ()
 
 

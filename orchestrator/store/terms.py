@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Term:
-    """A lease and how long it is certain; made in the loop that keeps it, right after it was acquired.
+    """A lease and how long it is certain; made in the loop that keeps it.
 
     Args:
         database: where the lease is.
@@ -38,28 +38,28 @@ class Term:
         return self._loop.time() < self._until
 
     async def keep(self) -> Never:
-        """Renew the lease again and again; a database that does not answer is given until the lease has run out.
+        """Renew the lease again and again, for the first time some time after it was acquired.
 
         Raises:
             LeaseLost: it is another's, or may be.
         """
         while True:
-            asked = self._loop.time()
-            try:
-                async with self._database.transaction() as tx:
-                    await renew(tx, self.lease, self._ttl)
-                self._until = asked + self._ttl.total_seconds()
-            except DatabaseAway as away:
-                if not self.certain:
-                    raise LeaseLost(self.lease.name, self.lease.holder, self.lease.epoch) from away
             await asyncio.sleep(self._ttl.total_seconds() / RENEWALS)
+            await self._renew()
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
         """Keep the lease while `work` is done, and give it back; what `work` returns.
 
+        It may have been acquired long ago, by whoever handed it on.
+
         Raises:
             LeaseLost: at once when the lease is lost, however far `work` is.
         """
+        try:
+            await self._renew()
+        except BaseException:
+            work.close()
+            raise
         keeping, working = asyncio.create_task(self.keep()), asyncio.create_task(work)
         try:
             await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
@@ -70,6 +70,17 @@ class Term:
                 task.cancel()
         await self.end()
         return working.result()
+
+    async def _renew(self) -> None:
+        """Renew it; a database that does not answer is given until the lease has run out."""
+        asked = self._loop.time()
+        try:
+            async with self._database.transaction() as tx:
+                await renew(tx, self.lease, self._ttl)
+            self._until = asked + self._ttl.total_seconds()
+        except DatabaseAway as away:
+            if not self.certain:
+                raise LeaseLost(self.lease.name, self.lease.holder, self.lease.epoch) from away
 
     async def end(self) -> None:
         """Give the lease back, if it is there to be given and the database answers; else it runs out."""

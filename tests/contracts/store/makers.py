@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from orchestrator.core.lifecycle import LINE, State
 from orchestrator.store import ensembles, experiments, outbox, requests, trials
 from orchestrator.store.database import Database
+from orchestrator.store.leases import Lease, acquire
 from orchestrator.store.tables import leases, metadata
 from schemas.base import Reason
 from schemas.envelope import decode
@@ -140,6 +141,15 @@ async def run_out(db: Database, lease: str) -> None:
     """Have the lease of this name run out."""
     async with db.transaction() as tx:
         await tx.execute(update(leases).where(leases.c.name == lease).values(expires_at=NOW))
+
+
+async def taken_over(db: Database, lease: str, holder: str) -> Lease:
+    """Have the lease of this name run out, and `holder` acquire it before its old holder can renew it."""
+    async with db.transaction() as tx:
+        await tx.execute(update(leases).where(leases.c.name == lease).values(expires_at=NOW))
+        acquired = await acquire(tx, lease, holder, timedelta(minutes=1))
+    assert acquired is not None
+    return acquired
 
 
 def later(seconds: float) -> datetime:

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from orchestrator.store import leases
+from orchestrator.store import leases, terms
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway, LeaseLost
 from orchestrator.store.terms import Term
-from tests.contracts.store.makers import run_out
-
-_SHORT = timedelta(milliseconds=30)
+from tests.contracts.store.makers import run_out, taken_over
 
 
 @pytest_asyncio.fixture
@@ -61,42 +59,62 @@ async def test_work_that_fails_gives_the_lease_back(db: Database) -> None:
 
 
 async def test_work_ends_at_once_when_the_lease_is_lost(db: Database) -> None:
-    term = await _term(db, _SHORT)
-    ended: list[str] = []
+    term = await _term(db, timedelta(milliseconds=30))
+    ended: list[int] = []
 
     async def work() -> None:
-        await run_out(db, "it")
-        ended.append(str((await _term(db, _SHORT, "b")).lease.epoch))
+        ended.append((await taken_over(db, "it", "b")).epoch)
         await asyncio.Event().wait()
 
     with pytest.raises(LeaseLost):
         await term.during(work())
-    assert ended == ["2"]
+    assert ended == [2]
+
+
+async def test_work_does_not_begin_where_the_lease_that_was_handed_on_is_another_s(db: Database) -> None:
+    term = await _term(db, timedelta(seconds=1))
+    await taken_over(db, "it", "b")
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append("work")
+
+    with pytest.raises(LeaseLost):
+        await term.during(work())
+    assert begun == []
 
 
 class Away(Database):
-    """Does not answer whoever writes."""
+    """Does not answer whoever writes, and notes when it was asked."""
 
     away = False
+    asked: asyncio.Event
 
     def transaction(self):  # type: ignore[no-untyped-def]
+        self.asked.set()
         if self.away:
             raise DatabaseAway("it", "it starts")
         return super().transaction()
 
 
-async def test_a_database_that_does_not_answer_is_given_until_the_lease_has_run_out(db: Database) -> None:
+async def test_a_database_that_does_not_answer_is_given_until_the_lease_has_run_out(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terms, "RENEWALS", 50)
     away = Away(db._engine)
-    term = await _term(away, timedelta(milliseconds=60))
+    away.asked = asyncio.Event()
+    term = await _term(away, timedelta(seconds=1))
     keeping = asyncio.create_task(term.keep())
-    away.away = True
-    await asyncio.sleep(0.03)
-    assert not keeping.done()
-    away.away = False
-    await asyncio.sleep(0.1)
-    assert not keeping.done()
-    assert term.certain
-    away.away = True
+
+    async def asked_twice() -> None:
+        for _ in range(2):
+            away.asked.clear()
+            await away.asked.wait()
+
+    for away.away in (True, False, True):
+        await asked_twice()
+        assert not keeping.done()
+        assert term.certain
     with pytest.raises(LeaseLost):
         await keeping
     assert not term.certain
