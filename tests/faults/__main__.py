@@ -19,8 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.faults import FAULTS, Fault, small_disk
+from tests.faults.fault import Fault
+from tests.faults.listed import FAULTS
 from tests.faults.stage import Skipped, Violated, staged
+from tests.faults.storage import small_disk
 
 
 @dataclass(frozen=True)

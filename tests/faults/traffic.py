@@ -1,0 +1,81 @@
+"""Too much of the same, trials that misbehave, and a broker that takes nothing."""
+
+import json
+import time
+
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from schemas.topics import EXPERIMENT_EVENTS, SIGNALS_BY_MODE
+from tests.faults.stage import Stage, Violated
+from tests.faults.ticks import answers_to, send_ticks
+from tests.integration.test_search import DEADLY, LARGE, SLOW
+
+
+def asked_a_thousand_times(stage: Stage) -> int:
+    """The same work under a thousand ids: one execution, a thousand answers."""
+    count = 1000 if stage.whole else 20
+    with stage.witness([stage.search(f"same-{number}") for number in range(count)]) as sent:
+        acknowledged = sent()
+    stage.until(
+        lambda: len(stage.notes("evaluated")) > 1 or not stage.unfinished(acknowledged), "every request is answered"
+    )
+    trained = len(stage.notes("evaluated"))
+    if trained != 1:
+        raise Violated(f"one configuration was trained {trained} times")
+    stage.settle(acknowledged)
+    return stage.audit(acknowledged)
+
+
+def trials_misbehave(stage: Stage) -> int:
+    """One eats memory, one dies, one never ends: each fails alone with its reason."""
+    grid = {"alpha": [0.01, DEADLY, SLOW, LARGE], "l1_ratio": [0.5]}
+    with stage.witness([stage.search("wild", algorithm="misbehaving", param_grid=grid), stage.search("tame")]) as sent:
+        acknowledged = sent()
+    stage.settle(acknowledged)
+    rows = stage.query("SELECT t.configuration, t.status, t.reasons FROM trials t WHERE t.experiment = 'wild'")
+    if not rows:
+        rows = stage.query(
+            "SELECT t.configuration, t.status, t.reasons FROM trials t JOIN requests r ON r.experiment = t.experiment "
+            "WHERE r.request_id = 'wild'"
+        )
+    found = {json.loads(row[0])["alpha"]: [reason["code"] for reason in json.loads(row[2])] for row in rows}
+    if found != {0.01: [], DEADLY: ["worker_failed"], SLOW: ["out_of_time"], LARGE: ["out_of_memory"]}:
+        raise Violated(f"trials ended otherwise: {found}")
+    return stage.audit(acknowledged) + len(found)
+
+
+def broker_unreachable_for_producers(stage: Stage) -> int:
+    """It refuses what the service tells, and is read from all the same: nothing read counts as done."""
+    served = stage.search("served", deploy={"auto": True, "ensemble_name": "bot", "gate": False})
+    with stage.witness([served]) as sent:
+        acknowledged = sent()
+    stage.until(lambda: bool(stage.query("SELECT 1 FROM ensembles WHERE state = 'deployed'")), "it serves")
+    told = [topic.name for topic in (*SIGNALS_BY_MODE.values(), EXPERIMENT_EVENTS)]
+    _set(stage, told, "min.insync.replicas", "2")
+    try:
+        with stage.witness([stage.search("meanwhile", seed=7)]) as sent:
+            acknowledged += sent()
+        sent_ticks = send_ticks(stage, 30)
+        time.sleep(45)
+    finally:
+        _set(stage, told, "min.insync.replicas", "1")
+    answered = answers_to(stage, sent_ticks)
+    if len(answered) != len(sent_ticks):
+        raise Violated(f"{len(answered)} of {len(sent_ticks)} ticks are answered")
+    stage.settle(acknowledged)
+    return stage.audit(acknowledged) + len(answered)
+
+
+def _set(stage: Stage, topics: list[str], name: str, value: str) -> None:
+    """Set a topic's configuration entry."""
+    admin = AdminClient(stage.service.config)
+    entries = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            topic,
+            incremental_configs=[ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)],
+        )
+        for topic in topics
+    ]
+    for answer in admin.incremental_alter_configs(entries).values():
+        answer.result(30)
