@@ -146,15 +146,17 @@ def driver_stopped(stage: Stage) -> int:
 
 
 def workers_come_and_go(stage: Stage) -> int:
-    """Two of them, every ten seconds, by turns asked to leave and killed; a third stays."""
+    """Two join every ten seconds; one is asked to leave, and one of all is killed while it has requests in hand."""
     requests = [stage.search(f"load-{number}", seed=number % 2) for number in range(100)]
     with stage.witness(requests, pause=0.4) as sent:
         for turn in range(4):
             with ExitStack() as both:
                 others = [both.enter_context(_worker(stage, f"{turn}.{number}")) for number in range(2)]
-                time.sleep(10)
+                time.sleep(8)
                 others[0].send_signal(signal.SIGTERM)
-                others[1].send_signal(signal.SIGKILL)
+                # Whoever comes there, with requests that it has read.
+                stage.arm("before-database")
+                stage.kill(stage.held_at("before-database"))
                 others[0].wait(60)
         acknowledged = sent()
     stage.settle(acknowledged)
