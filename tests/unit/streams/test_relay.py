@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.store import outbox, trials
 from orchestrator.store.database import Database
+from orchestrator.store.errors import LeaseLost
 from schemas.envelope import read_headers
 from streams import leading, relay
 from streams.leading import Leadership
@@ -168,6 +169,19 @@ async def test_of_two_workers_one_publishes_and_the_other_takes_over_when_it_sto
     await second.turn()
     assert [len(publisher.published) for publisher in publishers] == [6, 1]
     await second.stop()
+
+
+async def test_a_worker_that_stood_still_for_too_long_publishes_nothing_when_it_goes_on(
+    db: Database, leadership: Leadership, experiments: list[str]
+) -> None:
+    term = leadership._term
+    assert term is not None
+    term._until -= timedelta(minutes=2).total_seconds()
+    publisher = FakePublisher()
+    with pytest.raises(LeaseLost):
+        await carrying(leadership, publisher).carry_batch()
+    assert publisher.published == []
+    assert await waiting(db) == 5
 
 
 async def test_what_a_worker_publishes_that_no_longer_leads_is_not_marked(
