@@ -1,12 +1,14 @@
 """A driver that stands still for longer than its lease: another one leads the experiment on, and it writes nothing."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from orchestrator.core.lifecycle import State
 from orchestrator.search.launching import Launcher
@@ -42,14 +44,10 @@ async def acquired(db: Database, experiment: str, holder: str) -> Lease:
             await asyncio.sleep(0.05)
 
 
-async def process() -> psutil.Process:
-    """Of the only driver."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            for each in psutil.process_iter(["cmdline"]):
-                if (each.info["cmdline"] or [""])[0].startswith("ray::ExperimentDriver.conduct"):
-                    return each
-            await asyncio.sleep(0.05)
+def process(launcher: Launcher, lease: Lease) -> psutil.Process:
+    """Of the driver of this lease."""
+    driver = launcher._find(lease)
+    return psutil.Process(ray.get(driver.__ray_call__.remote(lambda actor: os.getpid())))
 
 
 async def is_gone(driver: psutil.Process) -> None:
@@ -86,7 +84,7 @@ async def test_a_driver_past_its_lease_writes_nothing_and_another_leads_on(tmp_p
     first = await acquired(db, experiment, "first")
     await launcher.launch(experiment, first)
     await more_trials_end(db, experiment)
-    zombie = await process()
+    zombie = await asyncio.to_thread(process, launcher, first)
     zombie.suspend()
     second = await acquired(db, experiment, "second")
     before = await everything(db)
@@ -97,7 +95,7 @@ async def test_a_driver_past_its_lease_writes_nothing_and_another_leads_on(tmp_p
     await launcher.launch(experiment, second)
     await more_trials_end(db, experiment)
     # What stands in the way can be ended while it stands.
-    another = await process()
+    another = await asyncio.to_thread(process, launcher, second)
     another.suspend()
     await launcher.end(second)
     await is_gone(another)
