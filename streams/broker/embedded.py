@@ -105,6 +105,7 @@ class EmbeddedBroker:
                 say(f"fetches Kafka {jars.VERSION}: {done} of {total} jars")
 
         class_path = jars.class_path(self._home, jars.listed(), progress)
+        zstd = jars.native_zstd(self._home, jars.listed())
         self._folder.kafka.mkdir(parents=True, exist_ok=True)
         self._folder.logs.mkdir(parents=True, exist_ok=True)
         self.clear()
@@ -115,6 +116,7 @@ class EmbeddedBroker:
             *_JVM,
             f"-Djava.io.tmpdir={self._temporary.name}",
             "-Dlog4j2.configurationFile=log4j2.properties",
+            *([] if zstd is None else [f"-DZstdNativePath={zstd}"]),
             "-classpath",
             os.pathsep.join(map(str, class_path)),
         )

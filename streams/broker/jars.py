@@ -4,9 +4,12 @@ They lie in the layout of a Maven repository, so `sha256sum --check jars.sha256`
 """
 
 import hashlib
+import os
+import platform
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +23,8 @@ VERSION: Final = "4.3.1"
 _LISTED = Path(__file__).with_name("jars.sha256")
 _AT_ONCE = 8
 _ATTEMPTS = 3
+_ARCHITECTURES = {"x86_64": "amd64", "arm64": "aarch64"}
+"""As zstd's jar has them, where Python says otherwise."""
 
 
 class BrokerUnavailable(CannotStart):
@@ -97,6 +102,30 @@ def class_path(folder: Path, jars: tuple[Jar, ...], progress: Callable[[int, int
         except OSError as error:
             raise BrokerUnavailable(f"its jars cannot be written to {folder} ({error.strerror})") from error
     return tuple(folder / jar.path for jar in jars)
+
+
+def native_zstd(folder: Path, jars: tuple[Jar, ...]) -> Path | None:
+    """The library that Kafka's zstd calls, out of its jar in `folder`; None: there is none for this platform.
+
+    Kafka would unpack it at the first use: where the disk is full just then it could not be used until the next start.
+    """
+    system, machine = platform.system().lower(), platform.machine().lower()
+    here = tuple(f"{system}/{architecture}/" for architecture in (machine, _ARCHITECTURES.get(machine, machine)))
+    for jar in (jar for jar in jars if jar.path.name.startswith("zstd-jni-")):
+        with zipfile.ZipFile(folder / jar.path) as archive:
+            for name in (name for name in archive.namelist() if name.startswith(here)):
+                return _unpacked(archive, name, folder / Path(name).name)
+    return None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, target: Path) -> Path:
+    content = archive.read(name)
+    if not target.is_file() or target.read_bytes() != content:
+        # Put in place whole: another process may be about to load it.
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        aside.write_bytes(content)
+        aside.replace(target)
+    return target
 
 
 def _complete(folder: Path, jars: tuple[Jar, ...]) -> bool:

@@ -56,7 +56,7 @@ FAULTS = (
         9,
         "database's disk full",
         "told, and nothing acknowledged is lost",
-        "commits after the effect",
+        "waits for the database",
         database_disk_full,
         lambda folder: {"DATABASE_URL": f"sqlite+aiosqlite:///{folder}/data/db/orchestrator.db"},
         {"db": 16},

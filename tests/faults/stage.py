@@ -70,7 +70,7 @@ class Stage:
             process = subprocess.Popen([*command, str(book), str(pause)], stdin=given, cwd=ROOT)
 
         def acknowledged() -> list[str]:
-            process.wait(self.patience)
+            self.until(lambda: process.poll() is not None, "every request is acknowledged")
             return book.read_text().split()
 
         try:

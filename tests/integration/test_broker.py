@@ -52,6 +52,15 @@ def consume(config: dict[str, Any], count: int) -> list[bytes | None]:
         consumer.close()
 
 
+def test_what_zstd_needs_is_unpacked_before_the_broker_starts(tmp_path: Path) -> None:
+    with embedded_broker(tmp_path) as config:
+        create(config, PLACE[0])
+        produce(config | {"compression.type": "zstd", "linger.ms": 100}, *[b"alike" * 1000] * 10)
+        assert consume(config, 10) == [b"alike" * 1000] * 10
+        # Unpacked when it is first used, it would be here, and its class unusable where the disk was full just then.
+        assert not [*(RunFolder(tmp_path).kafka / "tmp").glob("libzstd*")]
+
+
 def test_a_broker_finds_its_data_and_its_port_again_after_a_restart(tmp_path: Path) -> None:
     with embedded_broker(tmp_path) as before:
         create(before, PLACE[0])

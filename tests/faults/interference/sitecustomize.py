@@ -103,6 +103,21 @@ def delivered_or_not(module: Any) -> None:
     module.Publisher._publish = careless
 
 
+def written_or_not(module: Any) -> None:
+    """Without: what the database did not take is not done."""
+    from orchestrator.store.errors import DatabaseAway
+
+    take = module.Intake.take
+
+    async def careless(self: Any, records: Any) -> None:
+        try:
+            await take(self, records)
+        except DatabaseAway:
+            return
+
+    module.Intake.take = careless
+
+
 def starts_again(module: Any) -> None:
     """Without: a child that ended is started again."""
 
@@ -194,6 +209,7 @@ ALWAYS: dict[str, Change] = {
 }
 GUARDS: dict[str, dict[str, Change]] = {
     "commits after the effect": {"streams.source": commits_first},
+    "waits for the database": {"streams.intake": written_or_not},
     "waits for acknowledgement": {"streams.publisher": delivered_or_not},
     "starts again": {"streams.supervisor": starts_again},
     "remembers": {"orchestrator.search.course": remembers},

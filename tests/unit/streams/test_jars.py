@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -114,3 +115,42 @@ def fetching(monkeypatch: pytest.MonkeyPatch, outcome: bytes | OSError) -> None:
         return path
 
     monkeypatch.setattr(PythonResolver, "download", download)
+
+
+def zstd(folder: Path, *names: str) -> Jar:
+    """A jar of native libraries."""
+    path = PurePosixPath("com/github/luben/zstd-jni/1.0/zstd-jni-1.0.jar")
+    (folder / path).parent.mkdir(parents=True)
+    with zipfile.ZipFile(folder / path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return Jar(path, hashlib.sha256((folder / path).read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("Linux", "x86_64", "linux/amd64/libzstd.so"),
+        ("Linux", "aarch64", "linux/aarch64/libzstd.so"),
+        ("Darwin", "x86_64", "darwin/x86_64/libzstd.dylib"),
+        ("Darwin", "arm64", "darwin/aarch64/libzstd.dylib"),
+    ],
+)
+def test_the_native_library_of_the_platform_is_unpacked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, name: str
+) -> None:
+    every = ("linux/amd64/libzstd.so", "linux/aarch64/libzstd.so", "darwin/x86_64/libzstd.dylib")
+    jar = zstd(tmp_path, *every, "darwin/aarch64/libzstd.dylib", "com/github/luben/zstd/Zstd.class")
+    monkeypatch.setattr(jars.platform, "system", lambda: system)
+    monkeypatch.setattr(jars.platform, "machine", lambda: machine)
+    for _ in range(2):
+        found = jars.native_zstd(tmp_path, (jar,))
+        assert found == tmp_path / Path(name).name
+        assert found.read_text() == name
+    assert len([entry for entry in tmp_path.iterdir() if entry.is_file()]) == 1
+
+
+def test_of_another_platform_nothing_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jar = zstd(tmp_path, "linux/amd64/libzstd.so")
+    monkeypatch.setattr(jars.platform, "system", lambda: "Plan9")
+    assert jars.native_zstd(tmp_path, (jar,)) is None
