@@ -113,7 +113,7 @@ def native_zstd(folder: Path, jars: tuple[Jar, ...]) -> Path | None:
     here = tuple(f"{system}/{architecture}/" for architecture in (machine, _ARCHITECTURES.get(machine, machine)))
     for jar in (jar for jar in jars if jar.path.name.startswith("zstd-jni-")):
         with zipfile.ZipFile(folder / jar.path) as archive:
-            for name in (name for name in archive.namelist() if name.startswith(here)):
+            for name in (name for name in archive.namelist() if name.startswith(here) and name not in here):
                 return _unpacked(archive, name, folder / Path(name).name)
     return None
 

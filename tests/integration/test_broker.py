@@ -1,5 +1,6 @@
 """The embedded broker, and the contract's topics on any broker."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,10 +56,10 @@ def consume(config: dict[str, Any], count: int) -> list[bytes | None]:
 def test_what_zstd_needs_is_unpacked_before_the_broker_starts(tmp_path: Path) -> None:
     with embedded_broker(tmp_path) as config:
         create(config, PLACE[0])
+        # Kafka would unpack it here when it is first used; where it cannot just then, never again.
+        shutil.rmtree(RunFolder(tmp_path).kafka / "tmp")
         produce(config | {"compression.type": "zstd", "linger.ms": 100}, *[b"alike" * 1000] * 10)
         assert consume(config, 10) == [b"alike" * 1000] * 10
-        # Unpacked when it is first used, it would be here, and its class unusable where the disk was full just then.
-        assert not [*(RunFolder(tmp_path).kafka / "tmp").glob("libzstd*")]
 
 
 def test_a_broker_finds_its_data_and_its_port_again_after_a_restart(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The embedded broker's jars: pinned, verified, and when they cannot be had, one clear line."""
 
 import hashlib
+import platform
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -140,9 +141,10 @@ def test_the_native_library_of_the_platform_is_unpacked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, name: str
 ) -> None:
     every = ("linux/amd64/libzstd.so", "linux/aarch64/libzstd.so", "darwin/x86_64/libzstd.dylib")
-    jar = zstd(tmp_path, *every, "darwin/aarch64/libzstd.dylib", "com/github/luben/zstd/Zstd.class")
-    monkeypatch.setattr(jars.platform, "system", lambda: system)
-    monkeypatch.setattr(jars.platform, "machine", lambda: machine)
+    folders = ("linux/amd64/", "linux/aarch64/", "darwin/x86_64/", "darwin/aarch64/")
+    jar = zstd(tmp_path, *folders, *every, "darwin/aarch64/libzstd.dylib", "com/github/luben/zstd/Zstd.class")
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     for _ in range(2):
         found = jars.native_zstd(tmp_path, (jar,))
         assert found == tmp_path / Path(name).name
@@ -152,5 +154,5 @@ def test_the_native_library_of_the_platform_is_unpacked_once(
 
 def test_of_another_platform_nothing_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jar = zstd(tmp_path, "linux/amd64/libzstd.so")
-    monkeypatch.setattr(jars.platform, "system", lambda: "Plan9")
+    monkeypatch.setattr(platform, "system", lambda: "Plan9")
     assert jars.native_zstd(tmp_path, (jar,)) is None
