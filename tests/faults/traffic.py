@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
@@ -50,15 +52,11 @@ def broker_unreachable_for_producers(stage: Stage) -> int:
     with stage.witness([served]) as sent:
         acknowledged = sent()
     stage.until(lambda: bool(stage.query("SELECT 1 FROM ensembles WHERE state = 'deployed'")), "it serves")
-    told = [topic.name for topic in (*SIGNALS_BY_MODE.values(), EXPERIMENT_EVENTS)]
-    _set(stage, told, "min.insync.replicas", "2")
-    try:
+    with _taking_nothing(stage, [topic.name for topic in (*SIGNALS_BY_MODE.values(), EXPERIMENT_EVENTS)]):
         with stage.witness([stage.search("meanwhile", seed=7)]) as sent:
             acknowledged += sent()
         sent_ticks = send_ticks(stage, 30)
-        time.sleep(45)
-    finally:
-        _set(stage, told, "min.insync.replicas", "1")
+        time.sleep(15)
     answered = answers_to(stage, sent_ticks)
     if len(answered) != len(sent_ticks):
         raise Violated(f"{len(answered)} of {len(sent_ticks)} ticks are answered")
@@ -66,16 +64,28 @@ def broker_unreachable_for_producers(stage: Stage) -> int:
     return stage.audit(acknowledged) + len(answered)
 
 
-def _set(stage: Stage, topics: list[str], name: str, value: str) -> None:
-    """Set a topic's configuration entry."""
-    admin = AdminClient(stage.service.config)
+@contextmanager
+def _taking_nothing(stage: Stage, topics: list[str]) -> Iterator[None]:
+    """Topics to which nothing can be produced, since everything is too large for them."""
+    admin, name = AdminClient(stage.service.config), "max.message.bytes"
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    before = {each.name: answer.result(30)[name].value for each, answer in admin.describe_configs(resources).items()}
+    _set(admin, name, dict.fromkeys(topics, "10"))
+    try:
+        yield
+    finally:
+        _set(admin, name, before)
+
+
+def _set(admin: AdminClient, name: str, values: Mapping[str, str]) -> None:
+    """Set a configuration entry of topics, by topic."""
     entries = [
         ConfigResource(
             ResourceType.TOPIC,
             topic,
             incremental_configs=[ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)],
         )
-        for topic in topics
+        for topic, value in values.items()
     ]
     for answer in admin.incremental_alter_configs(entries).values():
         answer.result(30)
