@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,14 @@ class Stage:
     Attributes:
         patience: seconds after which what was to happen counts as not happening.
         whole: every guard is in its place.
+        again: the service, where it had to be started again.
     """
 
     service: Service
     folder: Path
     patience: float = PATIENCE
     whole: bool = True
+    again: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def search(self, request_id: str, **fields: Any) -> dict[str, Any]:
         """A search request of one small trial, unless `fields` say more."""
@@ -205,12 +207,20 @@ class Stage:
         self.service.process.send_signal(signal.SIGTERM)
         self.service.process.wait(self.patience)
 
+    def start_again(self) -> None:
+        """Start the service where it has ended, as its operator does when he has mended what was wrong."""
+        if self.service.process.poll() is not None:
+            self.again.append(self._up())
+            self.child("worker")
+
+    def _up(self) -> "subprocess.Popen[bytes]":
+        command = [str(Path(sys.executable).with_name("orchestrator")), "up"]
+        environment = dict(self.service.environment)
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def try_start(self) -> int:
         """Start the service again until it is ready or ends: 0, or its exit code; it does not run afterwards."""
-        command = [str(Path(sys.executable).with_name("orchestrator")), "up"]
-        process = subprocess.Popen(
-            command, env=dict(self.service.environment), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = self._up()
         try:
             self.until(
                 lambda: process.poll() is not None or self.service.folder.running("worker") is not None,
@@ -240,4 +250,10 @@ def staged(folder: Path, without: str | None, variables: Mapping[str, str]) -> I
         "FAULTS_WITHOUT": without or "",
     }
     with running(folder / "data", **own) as service:
-        yield Stage(service, notes, PATIENCE if without is None else PATIENCE / 3, without is None)
+        stage = Stage(service, notes, PATIENCE if without is None else PATIENCE / 3, without is None)
+        try:
+            yield stage
+        finally:
+            for process in stage.again:
+                process.send_signal(signal.SIGTERM)
+                process.wait(PATIENCE)
