@@ -102,15 +102,15 @@ class Stage:
         self.until(lambda: self.service.folder.running(name) is not None, f"{name} runs")
         return psutil.Process(int(getattr(self.service.folder.running(name), "pid")))  # noqa: B009
 
-    def processes(self, title: str) -> list[psutil.Process]:
-        """The service's processes whose command begins with, or whose program is called `title`."""
+    def processes(self, *titles: str) -> list[psutil.Process]:
+        """The service's processes whose command begins with, or whose program is called by one of `titles`."""
         found = []
         for process in psutil.Process(self.service.process.pid).children(recursive=True):
             try:
                 command = process.cmdline() or [""]
             except psutil.NoSuchProcess:
                 continue
-            if command[0].startswith(title) or Path(command[0]).name == title:
+            if command[0].startswith(titles) or Path(command[0]).name in titles:
                 found.append(process)
         return found
 

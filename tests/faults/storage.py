@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.faults.stage import Skipped, Stage, Violated
 
-DRIVER, LANE = "ray::ExperimentDriver", "ray::ResourceTrainable"
+DRIVER, LANES = "ray::ExperimentDriver", ("ray::LaneTrainable", "ray::ResourceTrainable")
+"""What Ray calls their processes; a lane is called by either name."""
 
 
 def database_disk_full(stage: Stage) -> int:
@@ -52,7 +53,7 @@ def store_damaged(stage: Stage) -> int:
     stage.until(lambda: len(stage.query("SELECT 1 FROM trial_histories")) > 3, "the experiment is under way")
     recorded = {f"{trial} 1" for (trial,) in stage.query("SELECT trial FROM trial_histories")}
     spoilt = _spoil(stage.service.settings.data_dir / "tune")
-    stage.kill(*stage.processes(DRIVER), *stage.processes(LANE))
+    stage.kill(*stage.processes(DRIVER), *stage.processes(*LANES))
     trained = len(stage.notes("evaluated"))
     stage.settle(acknowledged)
     if again := recorded & set(stage.notes("evaluated")[trained:]):
