@@ -219,7 +219,7 @@ def run_of(experiment: str) -> str:
 
 def experiment_of(run: str) -> str:
     """Whose run it is."""
-    return run.rpartition(".")[0]
+    return run.rpartition(".")[0] or run
 
 
 def broker(namespace: str) -> Any:

@@ -209,7 +209,9 @@ class Stage:
 
     def start_again(self) -> None:
         """Start the service where it has ended, as its operator does when he has mended what was wrong."""
-        if self.service.process.poll() is not None:
+        process, folder = self.service.process, self.service.folder
+        self.until(lambda: process.poll() is not None or folder.running("broker") is not None, "the broker is back")
+        if process.poll() is not None:
             self.again.append(self._up())
             self.child("worker")
 

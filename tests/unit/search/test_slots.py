@@ -92,6 +92,17 @@ async def test_one_lane_that_asks_for_a_job_shows_that_lanes_work() -> None:
     assert not any(isinstance(each, Broken) for each in heard)
 
 
+async def test_an_experiment_has_one_run_at_a_time_and_none_once_it_is_stopped() -> None:
+    broker = await opened(run="mine.1")
+    for run in ("mine.other.1", "mine.2"):
+        await broker.open(run, [WORK], 1.0, POOL, 8, 8.0)
+    known = {run: await broker.hear(run, 0.0) for run in ("mine.1", "mine.2", "mine.other.1")}
+    assert known == {"mine.1": None, "mine.2": [], "mine.other.1": []}
+    await broker.stop("mine")
+    assert await broker.hear("mine.2", 0.0) is None
+    assert await broker.hear("mine.other.1", 0.0) == []
+
+
 async def test_a_broker_that_began_anew_says_that_it_does_not_know_a_run() -> None:
     broker = Slots()
     assert await broker.hear("r", 0.0) is None
