@@ -13,6 +13,7 @@ from schemas.base import (
     Name,
     Number,
     Reason,
+    RequestId,
     Sequence,
     Ticker,
     Timeframe,
@@ -27,6 +28,8 @@ class _EnsembleEvent(Message):
     serving_version: Version | None
     """The version that answers ticks now; null: none."""
     emitted_at: Instant
+    command_id: RequestId | None = None
+    """The command that asked for it; null: none did."""
 
 
 class EnsembleDeploying(_EnsembleEvent):
@@ -55,6 +58,8 @@ class EnsembleFailed(_EnsembleEvent):
 
 
 class EnsembleRolledBack(_EnsembleEvent):
+    """`version` serves no longer: an earlier one, `serving_version`, does again."""
+
     TYPE: ClassVar[str] = "ensemble.rolled_back"
     event: Literal["rolled_back"] = "rolled_back"
     reasons: tuple[Reason, ...] = ()

@@ -1,23 +1,28 @@
 """Ensembles: immutable versions, of which one at most is deployed, and the events that say which one serves."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import State
+from orchestrator.core.versions import VersionState, earlier, left_by
+from orchestrator.store import wishes
 from orchestrator.store.errors import NotWanted
 from orchestrator.store.experiments import Experiment, advance, take
 from orchestrator.store.outbox import append
 from orchestrator.store.sequences import lock_sequence, take_sequences
-from orchestrator.store.tables import VersionState, ensembles
+from orchestrator.store.tables import ensembles
 from schemas.base import JsonObject, Mode, Reason
-from schemas.ensembles import EnsembleDeployed, EnsembleDeploying, EnsembleFailed
+from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleDeploying, EnsembleFailed, EnsembleRolledBack
 from schemas.experiments import ExperimentFailed, GateVerdict
 from schemas.topics import ENSEMBLE_EVENTS
 
 _VERSIONS = "ensemble-versions"
+
+Reasons = tuple[Reason, ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Proposal:
     tickers: tuple[str, ...]
     timeframe: str
     verdict: GateVerdict
+    command_id: str | None = field(default=None, kw_only=True)
+    """The command that wants it served; None: a search request."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,15 @@ class Coverage:
 
 
 def objection(wanted: Version, serving: Version | None) -> Reason | None:
-    """Why a version must not take the place of the one that serves under its name; None: it may."""
+    """Why a version must not take the place of the one that serves under its name; None: it may.
+
+    Of one search two requests may want two ensembles under the same name, and neither knows of the other; whoever
+    commands knows what serves.
+    """
     if serving is None:
         return None
     name = f"{serving.ensemble} version {serving.version}"
-    if serving.experiment == wanted.experiment:
+    if serving.experiment == wanted.experiment and wanted.command_id is None:
         message = f"{name} is what another request wanted of the same search; ask for an ensemble_name of its own"
         return Reason(code="ensemble_taken", where="/deploy/ensemble_name", message=message)
     if serving.mode == "live" and wanted.mode != "live":
@@ -77,7 +88,8 @@ async def propose(tx: AsyncSession, proposal: Proposal, now: datetime) -> int:
     """Write the ensemble's next version as wanted, with its `deploying` event, and return its number, from 1.
 
     A selected experiment goes on to deploying; one that is there or beyond proposes another version, as it must where
-    several requests ask for ensembles of their own.
+    several requests ask for ensembles of their own. Where a command asks, the experiment stays where it is: that says
+    what has become of its requests.
 
     Raises:
         UnknownExperiment: there is none of the proposal's.
@@ -85,31 +97,85 @@ async def propose(tx: AsyncSession, proposal: Proposal, now: datetime) -> int:
     """
     experiment = await take(tx, proposal.experiment)
     version = await take_sequences(tx, _VERSIONS, proposal.ensemble)
-    if experiment.state not in (State.DEPLOYING, State.DEPLOYED):
+    if proposal.command_id is None and experiment.state not in (State.DEPLOYING, State.DEPLOYED):
         await advance(tx, experiment.id, State.DEPLOYING, None, now)
     row = {**vars(proposal), "version": version, "state": VersionState.WANTED, "reasons": (), "proposed_at": now}
     await tx.execute(insert(ensembles), [row])
-    event = EnsembleDeploying(
-        ensemble=proposal.ensemble,
-        sequence=0,
-        version=version,
-        serving_version=await _serving(tx, proposal.ensemble),
-        emitted_at=now,
-        experiment=experiment.id,
-    )
-    await append(tx, ENSEMBLE_EVENTS, proposal.ensemble, event, now, experiment.traceparent)
+    await _tell_deploying(tx, proposal, version, experiment, now)
     return version
 
 
+async def roll_back(tx: AsyncSession, ensemble: str, named: int | None, command_id: str, now: datetime) -> Reasons:
+    """Have a version that has served wanted again, and nothing else of its ensemble.
+
+    Args:
+        tx: a transaction of `Database.commit`.
+        ensemble: its name.
+        named: the version's number; None: the one before.
+        command_id: the command that wants it.
+        now: when.
+
+    Returns:
+        Why that cannot be; nothing was written then.
+    """
+    known = await _taken(tx, ensemble)
+    found = earlier(ensemble, known, named)
+    if isinstance(found, Reason):
+        return (found,)
+    again = replace(found, command_id=command_id)
+    if reason := objection(again, _deployed_of(known)):
+        return (reason,)
+    message = f"version {found.version} of {ensemble} was to serve again before it could"
+    await _forestall(tx, ensemble, known, Reason(code="rolled_back", message=message), now)
+    await _change(tx, found, state=VersionState.WANTED, command_id=command_id, reasons=(), ended_at=None)
+    await _tell_deploying(tx, again, found.version, await take(tx, found.experiment), now)
+    return ()
+
+
+async def delete(tx: AsyncSession, ensemble: str, command_id: str, now: datetime) -> Reasons:
+    """No version of the ensemble is wanted any more, and none serves; what has served can be wanted again.
+
+    Args:
+        tx: a transaction of `Database.commit`.
+        ensemble: its name.
+        command_id: the command that asks for it.
+        now: when.
+
+    Returns:
+        Why that cannot be; nothing was written then.
+    """
+    known = await _taken(tx, ensemble)
+    if not known:
+        return (Reason(code="unknown_ensemble", where="/ensemble", message=f"there is no ensemble {ensemble}"),)
+    serving = _deployed_of(known)
+    if serving is None and not _wanted_of(known):
+        message = f"no version of {ensemble} serves, and none is about to"
+        return (Reason(code="nothing_serves", where="/ensemble", message=message),)
+    await _forestall(tx, ensemble, known, Reason(code="deleted", message=f"{ensemble} was deleted"), now)
+    if serving is not None:
+        await _change(tx, serving, state=VersionState.SUPERSEDED, ended_at=now)
+    event = EnsembleDeleted(
+        ensemble=ensemble,
+        sequence=0,
+        version=(serving or known[-1]).version,
+        serving_version=None,
+        emitted_at=now,
+        command_id=command_id,
+    )
+    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, None)
+    return ()
+
+
 async def mark_deployed(tx: AsyncSession, ensemble: str, version: int, now: datetime) -> None:
-    """The version answers ticks: it supersedes the one that did, and its experiment is deployed.
+    """The version answers ticks: it takes the place of the one that did, and its experiment is deployed.
 
     Raises:
         NotWanted: nobody waits for this version.
     """
     experiment, deployed = await _take_wanted(tx, ensemble, version)
-    serving = (ensembles.c.ensemble == ensemble) & (ensembles.c.state == VersionState.DEPLOYED)
-    await tx.execute(update(ensembles).where(serving).values(state=VersionState.SUPERSEDED, ended_at=now))
+    before = await _serving(tx, ensemble)
+    if before is not None:
+        await _leave(tx, deployed, before, now)
     await _change(tx, deployed, state=VersionState.DEPLOYED, deployed_at=now)
     event = EnsembleDeployed(
         ensemble=ensemble,
@@ -123,6 +189,7 @@ async def mark_deployed(tx: AsyncSession, ensemble: str, version: int, now: date
         mode=deployed.mode,
         members=deployed.members,
         manifest_digest=deployed.digest,
+        command_id=deployed.command_id,
     )
     await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, experiment.traceparent)
     if experiment.state is State.DEPLOYING:
@@ -148,6 +215,7 @@ async def mark_failed(
         serving_version=await _serving(tx, ensemble),
         emitted_at=now,
         reasons=reasons,
+        command_id=failed.command_id,
     )
     await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, experiment.traceparent)
     others = (ensembles.c.experiment == experiment.id) & (ensembles.c.state == VersionState.WANTED)
@@ -175,8 +243,8 @@ async def deployed(tx: AsyncSession) -> list[Version]:
 async def covered(tx: AsyncSession) -> list[Coverage]:
     """What every version that serves, or has served, answers."""
     columns = [ensembles.c[name] for name in Coverage.__dataclass_fields__]
-    served = ensembles.c.state.in_([VersionState.DEPLOYED, VersionState.SUPERSEDED])
-    return [Coverage(**row._mapping) for row in await tx.execute(select(*columns).where(served))]
+    served = select(*columns).where(ensembles.c.deployed_at.is_not(None))
+    return [Coverage(**row._mapping) for row in await tx.execute(served)]
 
 
 async def given_up(tx: AsyncSession) -> frozenset[str]:
@@ -189,6 +257,12 @@ async def given_up(tx: AsyncSession) -> frozenset[str]:
 async def versions(tx: AsyncSession, ensemble: str) -> list[Version]:
     """The ensemble's versions, oldest first; none if there is no such ensemble."""
     rows = await tx.execute(select(ensembles).where(ensembles.c.ensemble == ensemble).order_by(ensembles.c.version))
+    return [Version(**row._mapping) for row in rows]
+
+
+async def all_versions(tx: AsyncSession) -> list[Version]:
+    """Every ensemble's versions, by ensemble and number."""
+    rows = await tx.execute(select(ensembles).order_by(ensembles.c.ensemble, ensembles.c.version))
     return [Version(**row._mapping) for row in rows]
 
 
@@ -217,6 +291,64 @@ async def _take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[E
     if found.state is not VersionState.WANTED:
         raise NotWanted(ensemble, version, found.state)
     return experiment, found
+
+
+async def _taken(tx: AsyncSession, ensemble: str) -> list[Version]:
+    """The ensemble's versions, as they stay until the transaction ends.
+
+    Whatever is done to them locks their experiments afterwards, so that it may be broken off and done again.
+    """
+    if not await versions(tx, ensemble):
+        return []
+    await lock_sequence(tx, _VERSIONS, ensemble)
+    return await versions(tx, ensemble)
+
+
+def _deployed_of(known: Sequence[Version]) -> Version | None:
+    return next((each for each in known if each.state is VersionState.DEPLOYED), None)
+
+
+def _wanted_of(known: Sequence[Version]) -> list[Version]:
+    return [each for each in known if each.state is VersionState.WANTED]
+
+
+async def _forestall(tx: AsyncSession, ensemble: str, known: Sequence[Version], reason: Reason, now: datetime) -> None:
+    """Give up what is to be served of an ensemble, or to be made for it: a later command overtakes it."""
+    for version in _wanted_of(known):
+        await mark_failed(tx, ensemble, version.version, (reason,), now)
+    await wishes.withdraw(tx, ensemble, reason, now)
+
+
+async def _leave(tx: AsyncSession, successor: Version, before: int, now: datetime) -> None:
+    """The version that served does no longer; where one of a lower number takes its place, that is told."""
+    this = (ensembles.c.ensemble == successor.ensemble) & (ensembles.c.version == before)
+    state = left_by(before, successor.version)
+    await tx.execute(update(ensembles).where(this).values(state=state, ended_at=now))
+    if state is VersionState.ROLLED_BACK:
+        event = EnsembleRolledBack(
+            ensemble=successor.ensemble,
+            sequence=0,
+            version=before,
+            serving_version=successor.version,
+            emitted_at=now,
+            command_id=successor.command_id,
+        )
+        await append(tx, ENSEMBLE_EVENTS, successor.ensemble, event, now, None)
+
+
+async def _tell_deploying(
+    tx: AsyncSession, proposal: Proposal, version: int, experiment: Experiment, now: datetime
+) -> None:
+    event = EnsembleDeploying(
+        ensemble=proposal.ensemble,
+        sequence=0,
+        version=version,
+        serving_version=await _serving(tx, proposal.ensemble),
+        emitted_at=now,
+        experiment=experiment.id,
+        command_id=proposal.command_id,
+    )
+    await append(tx, ENSEMBLE_EVENTS, proposal.ensemble, event, now, experiment.traceparent)
 
 
 async def _change(tx: AsyncSession, version: Version, **changes: object) -> None:

@@ -8,8 +8,9 @@ from sqlalchemy import delete, exists, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.retention import Predicted, Served
+from orchestrator.core.versions import VersionState
 from orchestrator.store.database import insert_new
-from orchestrator.store.tables import VersionState, artifacts, ensembles, experiments, fingerprints, trial_histories
+from orchestrator.store.tables import artifacts, ensembles, experiments, fingerprints, trial_histories
 from schemas.base import JsonObject
 
 _AT_ONCE = 500

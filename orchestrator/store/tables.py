@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.lifecycle import LINE, SEARCHING, State
+from orchestrator.core.versions import VersionState
 from orchestrator.store.columns import Array, Instant, Json
 from schemas.base import Reason
 from schemas.envelope import Headers
@@ -46,15 +47,6 @@ class TrialStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     STOPPED_EARLY = "stopped_early"
-    FAILED = "failed"
-
-
-class VersionState(StrEnum):
-    """Where an ensemble's version is; the last two are final."""
-
-    WANTED = "wanted"
-    DEPLOYED = "deployed"
-    SUPERSEDED = "superseded"
     FAILED = "failed"
 
 
@@ -293,7 +285,19 @@ ensembles = Table(
     Column("proposed_at", Instant, nullable=False),
     Column("deployed_at", Instant),
     Column("ended_at", Instant),
+    Column("command_id", String),
     CheckConstraint("version >= 1", name="version"),
     Index("uq_ensembles_deployed", "ensemble", unique=True, sqlite_where=_deployed, postgresql_where=_deployed),
 )
-"""One row a version. What it is never changes; where it is (`state`, times, reasons) does."""
+"""One row a version. What it is never changes; where it is (`state`, times, reasons, by which command) does."""
+
+wishes = Table(
+    "wishes",
+    metadata,
+    Column("command_id", String, primary_key=True),
+    Column("experiment", ForeignKey("experiments.id"), nullable=False, index=True),
+    Column("ensemble", String, nullable=False, index=True),
+    Column("deploy", Json(Deploy), nullable=False),
+    Column("wished_at", Instant, nullable=False),
+)
+"""Ensembles of experiments that the gate has judged already, which commands ask for; gone once they are settled."""

@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 
 from orchestrator.core.lifecycle import IllegalTransition, State
+from orchestrator.core.versions import VersionState
 from orchestrator.store import ensembles, experiments
 from orchestrator.store.database import Database
 from orchestrator.store.errors import NotWanted
-from orchestrator.store.tables import VersionState
 from schemas.base import Mode
 from tests.contracts.store.makers import (
     NOW,
