@@ -6,14 +6,16 @@ deployed, those that were served before Ray went away are served again, and what
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.store import ensembles
 from orchestrator.store.ensembles import Coverage, Version
+from orchestrator.store.errors import NotWanted
 from schemas.base import Reason
 from serving.deployer import DeployFailed, NotYet
 from serving.version import ServedVersion
@@ -126,6 +128,8 @@ class Deployments(Leading):
         async with self._database.snapshot() as tx:
             current = {version.ensemble: version for version in await ensembles.deployed(tx)}
             if current != self._current:
+                for ensemble in self._current.keys() - current.keys():
+                    SERVING_VERSION.labels(ensemble).set(0)
                 self._current, self._covered = current, await ensembles.covered(tx)
         self._route()
 
@@ -183,14 +187,29 @@ class Deployments(Leading):
         self._current[version.ensemble] = version
         self._covered.append(Coverage(version.ensemble, version.tickers, version.timeframe))
         self._route()
-        async with self._database.transaction() as tx:
-            await ensembles.mark_deployed(tx, version.ensemble, version.version, self._clock())
-        log.info("deployed", ensemble=version.ensemble, version=version.version, experiment=version.experiment)
+        name, number = version.ensemble, version.version
+        if await self._written(version, lambda tx: ensembles.mark_deployed(tx, name, number, self._clock())):
+            log.info("deployed", ensemble=version.ensemble, version=version.version, experiment=version.experiment)
 
     async def _give_up(self, version: Version, reasons: tuple[Reason, ...]) -> None:
         log.error("deployment_failed", ensemble=version.ensemble, version=version.version, reasons=_told(reasons))
-        async with self._database.transaction() as tx:
-            await ensembles.mark_failed(tx, version.ensemble, version.version, reasons, self._clock())
+        name, number = version.ensemble, version.version
+        await self._written(version, lambda tx: ensembles.mark_failed(tx, name, number, reasons, self._clock()))
+
+    async def _written(self, version: Version, mark: Callable[[AsyncSession], Awaitable[None]]) -> bool:
+        """Write what has become of a version that was wanted; False: a command has overtaken it.
+
+        What answers then, and should not, is put right when the next pass looks.
+        """
+        # Should it be wanted once more, it begins anew.
+        self._attempts.pop((version.ensemble, version.version), None)
+        try:
+            await self._database.commit(mark)
+        except NotWanted as overtaken:
+            log.warning("version_overtaken", ensemble=version.ensemble, version=version.version, state=overtaken.state)
+            await self.load_routes()
+            return False
+        return True
 
     def _route(self) -> None:
         for version in self._current.values():

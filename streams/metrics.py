@@ -74,7 +74,7 @@ EXPERIMENTS = Gauge(
 )
 SERVING_VERSION = Gauge(
     "orchestrator_serving_version",
-    "The version that serves, by ensemble.",
+    "The version that serves, by ensemble; 0: none does any more.",
     ("ensemble",),
     multiprocess_mode="mostrecent",
 )

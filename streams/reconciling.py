@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import State
 from orchestrator.core.queueing import Calls, Waiting, call, has_expired
-from orchestrator.store import experiments, leases
+from orchestrator.store import experiments, leases, wishes
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.leases import Lease, Standing
 from schemas.base import Reason
@@ -135,16 +135,18 @@ class Reconciler(Leading):
             await self._launch(name)
 
     async def _under_way(self) -> tuple[list[Experiment], list[Waiting]]:
-        """What drivers are for, counted by state: what has begun, in the order of its turn, and what has not."""
+        """What drivers are for: what has begun, in the order of its turn, and is over but for what commands wish for of
+        it; and what has not. Searches are counted by state."""
         async with self._database.snapshot() as tx:
             # Selected and judged, there is nothing left to do for a driver.
             begun = await experiments.in_states(tx, *BEGUN, unjudged=True)
+            wished = await wishes.wished_of(tx)
             waiting = await experiments.waiting(tx)
         counts = Counter(each.state for each in begun)
         for state in BEGUN:
             EXPERIMENTS.labels(state).set(counts[state])
         EXPERIMENTS.labels(State.WAITING).set(len(waiting))
-        return begun, waiting
+        return [*begun, *wished], waiting
 
     async def _goes_on(self, standing: Standing, *, cancelled: bool) -> bool:
         """Whether a driver lives and is heard of; if not, its experiment is free for another one."""
@@ -197,7 +199,9 @@ class Reconciler(Leading):
         async with self._database.transaction() as tx:
             found = await experiments.take(tx, experiment)
             # The last driver may have ended well since the experiment was read.
-            if found.state in (*NOT_BEGUN, *BEGUN) and found.verdict is None:
+            if found.verdict is not None:
+                await wishes.refuse(tx, experiment, (_DIED,), self._clock())
+            elif found.state in (*NOT_BEGUN, *BEGUN):
                 await _fail(tx, found, _DIED, self._clock())
 
 

@@ -34,7 +34,7 @@ from orchestrator.search.settings import DriverSettings, working_folder
 from orchestrator.search.streamed import emptied, mapped, shared
 from orchestrator.search.study import Study, study_of
 from orchestrator.search.verdict import Candidacy, settle
-from orchestrator.store import experiments, ledger, requests, trials
+from orchestrator.store import experiments, ledger, requests, trials, wishes
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway, LeaseLost
 from orchestrator.store.experiments import Experiment
@@ -101,19 +101,43 @@ class Course:
 
     async def _go_on(self) -> None:
         found = await self._found()
-        if found.state not in DRIVEN or found.verdict is not None:
+        if found.verdict is not None:
+            await self._fulfil(found)
+            return
+        if found.state not in DRIVEN:
             return
         with emptied(self._folder):
             study = await self._study(found)
-            steps = (self._begin, self._search, self._select, self._settle)
+            steps = (self._begin, self._search, self._select, self._settle_own)
             for step in steps[DRIVEN.index(found.state) :]:
                 await step(found, study)
 
+    async def _fulfil(self, found: Experiment) -> None:
+        """What commands wish for of an experiment that was judged before is settled as its requests' own wishes were.
+
+        Raises:
+            Refused: what was found then is not there any more.
+        """
+        async with self.database.snapshot() as tx:
+            asked = await wishes.of_experiment(tx, found.id)
+            known, steps = await trials.of_experiment(tx, found.id), await trials.steps(tx, found.id)
+        if not asked:
+            return
+        with emptied(self._folder):
+            study = await self._study(_as_of_its_start(found))
+            if faults := _changed(study, known, {trial.trial: _planned(trial) for trial in known}, steps):
+                raise Refused(faults)
+            wanted = [Wish(each.command_id, each.deploy, commanded=True) for each in asked]
+            await self._settle(found, study, wanted)
+
     async def _fail(self, reasons: tuple[Reason, ...]) -> None:
-        """End the experiment as failed."""
+        """End the experiment as failed; where it was judged before, what is wished for of it."""
         now = self.clock()
         async with self.database.transaction() as tx:
             found = await experiments.take(tx, self.experiment)
+            if found.verdict is not None:
+                await wishes.refuse(tx, found.id, reasons, now)
+                return
             event = ExperimentFailed(
                 experiment=found.id, request_id=found.request_id, sequence=0, emitted_at=now, reasons=reasons
             )
@@ -252,13 +276,22 @@ class Course:
         async with self.database.transaction() as tx:
             await experiments.advance(tx, found.id, State.SELECTED, event, now)
 
-    async def _settle(self, found: Experiment, study: Study) -> None:
+    async def _settle_own(self, found: Experiment, study: Study) -> None:
+        """Every ensemble that its requests wish for is settled."""
+        async with self.database.snapshot() as tx:
+            wanted = wishes_of(await requests.deploy_clauses(tx, found.id), found.request_id)
+        await self._settle(found, study, wanted)
+
+    async def _settle(self, found: Experiment, study: Study, wanted: Sequence[Wish]) -> None:
         """Every ensemble that is wished for is assembled and judged; those that may be deployed are proposed."""
         known, predictions = await self._records(found, study)
         async with self.database.snapshot() as tx:
-            wishes = wishes_of(await requests.deploy_clauses(tx, found.id), found.request_id)
             steps = await trials.steps(tx, found.id)
-        chosen = {wish: survivors_of(study, known, predictions, wish.deploy.top_n) for wish in wishes}
+        if lost := [
+            each.trial for each in known if each.status is TrialStatus.COMPLETED and each.trial not in predictions
+        ]:
+            raise Refused([_forgotten(lost)])
+        chosen = {wish: survivors_of(study, known, predictions, wish.deploy.top_n) for wish in wanted}
         names = {kept.contender.trial for selection in chosen.values() for kept in selection.kept}
         algorithm = trainer(study.rules.algorithm)
         last = [
@@ -305,6 +338,21 @@ class Course:
                 for record in (await trials.histories(tx, found.id, [name])).values():
                     predictions[name] = mapped(self._folder / f"{name}.npy", record.prediction)
         return known, predictions
+
+
+def _as_of_its_start(found: Experiment) -> Experiment:
+    """The experiment as it asked for bars then: a request without an end takes those that have come since, too."""
+    if found.request.data_end is not None:
+        return found
+    return replace(found, request=found.request.model_copy(update={"data_end": found.started_at}))
+
+
+def _forgotten(lost: Sequence[str]) -> Reason:
+    message = (
+        f"the predictions of {len(lost)} trials are kept no longer, the first of them {lost[0]}: send the request "
+        "again under another name, with a deploy clause"
+    )
+    return Reason(code="predictions_forgotten", message=message)
 
 
 def _cached(steps: Mapping[str, Mapping[int, trials.Reported]]) -> int:

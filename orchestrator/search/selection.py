@@ -25,10 +25,12 @@ PROBE_ROWS = 3
 
 @dataclass(frozen=True)
 class Wish:
-    """What one request wants to become of the survivors."""
+    """What one request, or one command, wants to become of the survivors."""
 
     request_id: RequestId
+    """Or the command's id."""
     deploy: Deploy
+    commanded: bool = False
 
 
 def wishes_of(clauses: Mapping[str, Deploy], founder: str) -> tuple[Wish, ...]:

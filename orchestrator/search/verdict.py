@@ -13,7 +13,7 @@ from orchestrator.search.appraisal import Appraisal, span_of
 from orchestrator.search.judgement import luck_of, nothing_to_judge
 from orchestrator.search.selection import Wish
 from orchestrator.search.study import Study
-from orchestrator.store import ensembles, experiments, ledger, retention
+from orchestrator.store import ensembles, experiments, ledger, retention, wishes
 from orchestrator.store.ensembles import Proposal
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.ledger import LedgerRow
@@ -39,12 +39,17 @@ async def settle(
 ) -> None:
     """Judge every candidacy, count its look at the hold-out, and propose what may be deployed; else it is refused.
 
-    An experiment of which nothing is to be deployed stays selected, with its verdict. `rows` are of the ledger, of the
-    lineages of all its tickers.
+    An experiment of which nothing is to be deployed stays selected, with its verdict. One that was judged before stays
+    where it is: only commands ask for more of it, and those that were withdrawn meanwhile get nothing. `rows` are of
+    the ledger, of the lineages of all its tickers.
     """
     proposed = False
+    commanded = [candidacy.wish.request_id for candidacy in candidacies if candidacy.wish.commanded]
+    open_ones = await wishes.settle(tx, commanded)
     for candidacy in candidacies:
-        looks = await _look(tx, experiment, study, candidacy.appraisal, now)
+        if candidacy.wish.commanded and candidacy.wish.request_id not in open_ones:
+            continue
+        looks = await _look(tx, experiment, study, candidacy, now)
         decision = decide(candidacy, rows, looks, override, together=study.together)
         wish, verdict = candidacy.wish, decision.verdict
         if candidacy.appraisal is not None:
@@ -55,9 +60,9 @@ async def settle(
         )
         await experiments.note(tx, experiment.id, event, now)
         if candidacy.appraisal is not None and wish.deploy.auto and decision.mode is not None:
-            await ensembles.propose(tx, _proposal(experiment, study, candidacy.appraisal, decision), now)
+            await ensembles.propose(tx, _proposal(experiment, study, candidacy, decision), now)
             proposed = True
-    if not proposed and any(candidacy.wish.deploy.auto for candidacy in candidacies):
+    if not proposed and any(each.wish.deploy.auto and not each.wish.commanded for each in candidacies):
         await experiments.advance(tx, experiment.id, State.REFUSED, None, now)
 
 
@@ -92,17 +97,19 @@ def decide(
     return judge(evidence, mode=deploy.mode, gated=deploy.gate or not deploy.auto, override=override)
 
 
-async def _look(
-    tx: AsyncSession, experiment: Experiment, study: Study, appraisal: Appraisal | None, now: datetime
-) -> int:
+async def _look(tx: AsyncSession, experiment: Experiment, study: Study, candidacy: Candidacy, now: datetime) -> int:
+    """The number of this look; every other ensemble that a command has made of the same search is one of its own."""
+    appraisal = candidacy.appraisal
     if appraisal is None or appraisal.holdout is None:
         return 0
+    looker = f"{experiment.id}:{appraisal.assembled.digest}" if candidacy.wish.commanded else experiment.id
     spans = {study.lineages[ticker]: span_of(study.holdouts[ticker]) for ticker in appraisal.tickers}
-    return await ledger.record_looks(tx, spans, experiment.id, now)
+    return await ledger.record_looks(tx, spans, looker, now)
 
 
-def _proposal(experiment: Experiment, study: Study, appraisal: Appraisal, decision: Decision) -> Proposal:
-    if decision.mode is None:
+def _proposal(experiment: Experiment, study: Study, candidacy: Candidacy, decision: Decision) -> Proposal:
+    appraisal, wish = candidacy.appraisal, candidacy.wish
+    if appraisal is None or decision.mode is None:
         raise ValueError("the decision does not let it be deployed")
     return Proposal(
         ensemble=appraisal.ensemble,
@@ -114,4 +121,5 @@ def _proposal(experiment: Experiment, study: Study, appraisal: Appraisal, decisi
         tickers=appraisal.tickers,
         timeframe=study.request.timeframe,
         verdict=decision.verdict,
+        command_id=wish.request_id if wish.commanded else None,
     )

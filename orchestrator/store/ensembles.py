@@ -162,7 +162,7 @@ async def delete(tx: AsyncSession, ensemble: str, command_id: str, now: datetime
         emitted_at=now,
         command_id=command_id,
     )
-    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, None)
+    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now)
     return ()
 
 
@@ -333,7 +333,7 @@ async def _leave(tx: AsyncSession, successor: Version, before: int, now: datetim
             emitted_at=now,
             command_id=successor.command_id,
         )
-        await append(tx, ENSEMBLE_EVENTS, successor.ensemble, event, now, None)
+        await append(tx, ENSEMBLE_EVENTS, successor.ensemble, event, now)
 
 
 async def _tell_deploying(

@@ -1,10 +1,10 @@
 """Ensembles that commands ask for of searches that are over; each wish stays until it is settled."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.wishing import refusal
@@ -68,14 +68,19 @@ async def settle(tx: AsyncSession, command_ids: Collection[str]) -> frozenset[st
     return frozenset(rows)
 
 
-async def refuse(tx: AsyncSession, command_ids: Sequence[str], reasons: Reasons, now: datetime) -> None:
-    """These wishes cannot be fulfilled: each that is open is told so by a `rejected` event under its command's id."""
-    for command_id in sorted(await settle(tx, command_ids)):
-        event = ExperimentRejected(experiment=None, request_id=command_id, sequence=0, emitted_at=now, reasons=reasons)
-        await append(tx, EXPERIMENT_EVENTS, command_id, event, now, None)
+async def refuse(tx: AsyncSession, experiment: str, reasons: Reasons, now: datetime) -> None:
+    """Nothing that is wished for of an experiment can be made; each command is told so."""
+    await _reject(tx, wishes.c.experiment == experiment, reasons, now)
 
 
 async def withdraw(tx: AsyncSession, ensemble: str, reason: Reason, now: datetime) -> None:
-    """Nothing is made any more of what is wished for under this ensemble's name."""
-    open_ones = await tx.scalars(select(wishes.c.command_id).where(wishes.c.ensemble == ensemble))
-    await refuse(tx, [*open_ones], (reason,), now)
+    """Nothing is made any more of what is wished for under this ensemble's name; each command is told so."""
+    await _reject(tx, wishes.c.ensemble == ensemble, (reason,), now)
+
+
+async def _reject(tx: AsyncSession, which: ColumnElement[bool], reasons: Reasons, now: datetime) -> None:
+    """Settle wishes with a `rejected` event under the id of each one's command."""
+    rows = await tx.scalars(delete(wishes).where(which).returning(wishes.c.command_id))
+    for command_id in sorted(rows):
+        event = ExperimentRejected(experiment=None, request_id=command_id, sequence=0, emitted_at=now, reasons=reasons)
+        await append(tx, EXPERIMENT_EVENTS, command_id, event, now)

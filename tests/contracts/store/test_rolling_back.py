@@ -224,7 +224,7 @@ async def test_a_wish_that_cannot_be_fulfilled_is_told_so_once_under_its_command
     await wish(db, experiment)
     for _ in range(2):
         async with db.transaction() as tx:
-            await wishes.refuse(tx, ["wish-1"], (REASON,), NOW)
+            await wishes.refuse(tx, experiment, (REASON,), NOW)
     assert await open_wishes(db, experiment) == []
     (event,) = await events(db, "experiment-events", "wish-1")
     assert (event.event, event.request_id, event.reasons) == ("rejected", "wish-1", (REASON,))
