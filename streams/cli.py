@@ -2,34 +2,25 @@
 
 import asyncio
 import os
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from confluent_kafka import KafkaException
 
 from schemas.base import parse_instant
 from schemas.envelope import Undecodable
-from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
+from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
 from streams import logs
+from streams.cli_ensembles import app as ensembles_app
 from streams.cli_fingerprints import app as fingerprints_app
 from streams.display import Display, show_rows
-from streams.run_folder import FolderInUse, NotRunning, RunFolder
+from streams.run_folder import FolderInUse, RunFolder
 from streams.settings import Settings
-from streams.terminal import WRONG_USE, console, fail, settings
+from streams.terminal import WRONG_USE, broker_troubles, connection, console, fail, settings
 
 # What a command needs beyond this is imported when it is called: `--help` must not load Ray.
-
-if TYPE_CHECKING:
-    from schemas.commands import Cancel, Resume
-
-ANSWER_SECONDS = 30.0
-INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +31,7 @@ app = typer.Typer(
 )
 broker_app = typer.Typer(no_args_is_help=True, help="The embedded Kafka broker.")
 app.add_typer(broker_app, name="broker")
+app.add_typer(ensembles_app, name="ensembles")
 app.add_typer(fingerprints_app, name="fingerprints")
 
 
@@ -103,41 +95,20 @@ def request(
 def cancel(experiment: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Stop an experiment; trials that have ended stay, and `resume` goes on with it."""
     from schemas.commands import Cancel
+    from streams.ordering import order
 
-    _command(Cancel(command_id=_command_id(), issued_at=datetime.now(UTC), experiment=experiment), "cancelled")
+    order(Cancel, {"experiment": experiment})
+    console.print(f"{experiment} is cancelled", highlight=False)
 
 
 @app.command()
 def resume(experiment: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Go on with an experiment that failed or was cancelled."""
     from schemas.commands import Resume
+    from streams.ordering import order
 
-    _command(Resume(command_id=_command_id(), issued_at=datetime.now(UTC), experiment=experiment), "resumed")
-
-
-def _command(command: "Cancel | Resume", done: str) -> None:
-    """Produce a command, and say what becomes of it."""
-    from streams.requesting import NotProduced, answer_to, produce_command
-
-    config = connection(settings())
-    with broker_troubles():
-        try:
-            produce_command(config, command)
-        except NotProduced as error:
-            raise fail(str(error)) from None
-        reasons = answer_to(config, command, patience=ANSWER_SECONDS)
-    if reasons is None:
-        raise fail(
-            f"nothing heard of command {command.command_id} yet: it is on {COMMANDS.name}, and is carried out when the "
-            "service runs"
-        )
-    if reasons:
-        raise fail("\n".join(reason.message for reason in reasons))
-    console.print(f"{command.experiment} is {done}", highlight=False)
-
-
-def _command_id() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    order(Resume, {"experiment": experiment})
+    console.print(f"{experiment} is resumed", highlight=False)
 
 
 @app.command()
@@ -285,34 +256,12 @@ def api() -> None:
     asyncio.run(serve_api(chosen, RunFolder(chosen.data_dir)))
 
 
-def connection(chosen: Settings) -> dict[str, Any]:
-    """How to reach Kafka: the cluster of the settings, or the broker of the copy that runs on DATA_DIR."""
-    from streams import kafka
-
-    try:
-        # What goes wrong is said in our own words; librdkafka's lines would come between.
-        return kafka.client_config(chosen, RunFolder(chosen.data_dir)) | {"log_level": 0}
-    except NotRunning as error:
-        raise fail(str(error)) from None
-
-
 def instant(text: str) -> datetime:
     """A time as a person gives it."""
     try:
         return parse_instant(text)
     except ValueError as error:
         raise fail(f"{text} {error}", WRONG_USE) from None
-
-
-@contextmanager
-def broker_troubles() -> Iterator[None]:
-    """Say in one line that the broker does not answer; Ctrl-C ends with 130, as shells have it."""
-    try:
-        yield
-    except KafkaException as error:
-        raise fail(f"Kafka does not answer: {error.args[0].str()}") from None
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

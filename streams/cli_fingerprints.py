@@ -1,20 +1,16 @@
 """`orchestrator fingerprints`: what is known and need not be trained again, and forgetting it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.base import format_instant
 from streams.display import show_rows
-from streams.terminal import WRONG_USE, console, fail, settings
+from streams.terminal import WRONG_USE, asked, console, fail
 
 if TYPE_CHECKING:
     # Imported when a command is called: `--help` must not load the store.
     from orchestrator.store.database import Database
-
-T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, help="What is known by its fingerprint, and is not trained again.")
 
@@ -28,7 +24,7 @@ def stats() -> None:
         async with database.snapshot() as tx:
             return await fingerprints.stats(tx)
 
-    found = _asked(ask)
+    found = asked(ask)
     times = ("-" if each is None else format_instant(each) for each in (found.oldest, found.newest))
     counts = (str(each) for each in (found.fingerprints, found.experiments, found.saved))
     headings = ("known", "experiments", "steps saved", "oldest", "newest")
@@ -47,7 +43,7 @@ def of_experiment(
         async with database.snapshot() as tx:
             return await fingerprints.of_experiment(tx, name)
 
-    rows = [(each.trial, str(each.step), "yes" if each.whole else "no", each.fingerprint) for each in _asked(ask)]
+    rows = [(each.trial, str(each.step), "yes" if each.whole else "no", each.fingerprint) for each in asked(ask)]
     if not rows:
         console.print(f"nothing is known of {experiment}", highlight=False, markup=False)
         return
@@ -84,30 +80,8 @@ def clear(
             return await fingerprints.clear(tx, name)
 
     if not yes:
-        typer.confirm(f"Forget {_asked(count)} results of {whose}?", abort=True)
-    console.print(f"{_asked(forget)} results of {whose} forgotten", highlight=False, markup=False)
-
-
-def _asked(ask: Callable[["Database"], Awaitable[T]]) -> T:
-    """What the store of the settings answers; where it cannot be used, the program ends with the reason."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from orchestrator.store.database import Database
-    from orchestrator.store.errors import DatabaseAway, UnusableDatabase
-
-    async def answer() -> T:
-        database = Database.open(settings().store_url)
-        try:
-            if database.is_missing:
-                raise fail(f"there is no database at {database.url} yet: `orchestrator up` makes it")
-            return await ask(database)
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(answer())
-    except (SQLAlchemyError, UnusableDatabase, DatabaseAway) as error:
-        raise fail(f"the database cannot be asked: {error}") from None
+        typer.confirm(f"Forget {asked(count)} results of {whose}?", abort=True)
+    console.print(f"{asked(forget)} results of {whose} forgotten", highlight=False, markup=False)
 
 
 async def _named(database: "Database", name: str) -> str:

@@ -8,11 +8,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.resuming import Resuming
-from orchestrator.store import commands, resuming
+from orchestrator.store import commands, ensembles, resuming, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
-from schemas.commands import Cancel, Command, Resume
+from schemas.commands import Cancel, Command, Delete, DeployEnsemble, Resume, RollBack
 from schemas.envelope import Undecodable, decode
+from schemas.search import Deploy
 from schemas.topics import COMMANDS
 from streams.dead_letters import dead_letter
 from streams.metrics import DEAD_LETTERS
@@ -92,5 +93,34 @@ class Commands:
                 return await resuming.cancel(tx, command.experiment, now)
             case Resume():
                 return await resuming.resume(tx, command.experiment, self._may_resume, now)
-        message = f"this version does not carry out {command.command} yet: cancel and resume are what it knows"
+            case DeployEnsemble():
+                return await _deploy(tx, command, now)
+            case RollBack():
+                return await ensembles.roll_back(tx, command.ensemble, command.version, command.command_id, now)
+            case Delete():
+                return await ensembles.delete(tx, command.ensemble, command.command_id, now)
+        message = (
+            f"this version does not carry out {command.command} yet: cancel, resume, deploy, roll_back and delete are "
+            "what it knows"
+        )
         return (Reason(code="not_supported", where="/command", message=message),)
+
+
+async def _deploy(tx: AsyncSession, command: DeployEnsemble, now: datetime) -> Reasons:
+    """Have a driver make the ensemble; the gate speaks, and the version is wanted, when that is done."""
+    if command.models:
+        message = "models cannot be registered yet: leave `models` out, and name an experiment"
+        return (Reason(code="not_supported", where="/models", message=message),)
+    if command.experiment is None:
+        message = "name the experiment whose best trials are to be deployed"
+        return (Reason(code="nothing_to_deploy", where="/experiment", message=message),)
+    deploy = Deploy(
+        auto=True,
+        ensemble_name=command.ensemble,
+        top_n=command.top_n,
+        voting=command.voting,
+        threshold=command.threshold,
+        mode=command.mode,
+        gate=command.gate,
+    )
+    return await wishes.wish(tx, command.command_id, command.experiment, command.ensemble, deploy, now)

@@ -149,9 +149,7 @@ class RequestStory:
                 return f"deploying version {event.version} of {event.ensemble}"
             case EnsembleDeployed():
                 self.deployed = event
-                topic = SIGNALS_BY_MODE[event.mode].name
-                answers = f"answers live ticks on {topic} with {event.members} members"
-                return self._end(True, f"version {event.version} of {event.ensemble} {answers}")
+                return self._end(True, told_of(event))
             case EnsembleFailed():
                 return self._end(False, f"deployment failed: {_told(event.reasons)}", event.reasons)
         return None
@@ -200,6 +198,12 @@ class RequestStory:
 
 def _told(reasons: tuple[Reason, ...]) -> str:
     return "; ".join(map(str, reasons)) or "no reason given"
+
+
+def told_of(event: EnsembleDeployed) -> str:
+    """Which version answers, and where."""
+    answers = f"answers live ticks on {SIGNALS_BY_MODE[event.mode].name} with {event.members} members"
+    return f"version {event.version} of {event.ensemble} {answers}"
 
 
 def figure(value: float | None) -> str:

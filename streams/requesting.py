@@ -4,6 +4,7 @@ import json
 import secrets
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -11,21 +12,25 @@ from typing import Any
 from confluent_kafka import Producer
 
 from schemas.base import Message, Reason
-from schemas.commands import Cancel, Resume
+from schemas.commands import Cancel, Delete, DeployEnsemble, Resume, RollBack
 from schemas.dead_letter import read_dead_letter
+from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleFailed
 from schemas.envelope import Undecodable, decode, encode, headers_of
-from schemas.experiments import ExperimentCancelled, ExperimentWaiting
+from schemas.experiments import ExperimentCancelled, ExperimentRejected, ExperimentWaiting, GateRefused
 from schemas.search import SearchRequest
-from schemas.topics import COMMANDS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, Topic, dead_letter_topic
+from schemas.topics import COMMANDS, ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, Topic, dead_letter_topic
 from schemas.trace_context import begin_trace
 from streams.display import Display
 from streams.following import SLACK, RequestStory, event_of, opened
 from streams.reader import TopicReader
+from streams.source import Record
 
 SOURCE = "/orchestrator/cli"
 DELIVERY_SECONDS = 30.0
 WONDER_SECONDS = 15.0
 """An accepted request is told of at once."""
+
+Order = Cancel | Resume | DeployEnsemble | RollBack | Delete
 
 
 class NotProduced(Exception):
@@ -68,35 +73,69 @@ def produce_request(config: dict[str, Any], request: SearchRequest) -> None:
     _produce(config, SEARCH_REQUESTS, request.request_id, request, request.request_id, value)
 
 
-def produce_command(config: dict[str, Any], command: Cancel | Resume) -> None:
+def produce_command(config: dict[str, Any], command: Order) -> None:
     """Produce a command and wait for the broker's acknowledgement.
 
     Raises:
         NotProduced: it did not come.
     """
-    _produce(config, COMMANDS, command.experiment, command, command.command_id, encode(command))
+    target = command.experiment if isinstance(command, Cancel | Resume) else command.ensemble
+    _produce(config, COMMANDS, target, command, command.command_id, encode(command))
 
 
-def answer_to(config: dict[str, Any], command: Cancel | Resume, *, patience: float) -> tuple[Reason, ...] | None:
-    """Wait for what becomes of a command: nothing where it is carried out, else why not; None: nothing is heard of it.
+@dataclass(frozen=True)
+class Answer:
+    """What has become of a command: `event` tells of it where it was carried out, else `reasons` why not."""
+
+    event: Message | None = None
+    reasons: tuple[Reason, ...] = ()
+
+
+def answer_to(config: dict[str, Any], command: Order, *, patience: float) -> Answer | None:
+    """Wait for what becomes of a command; None: nothing is heard of it.
 
     Args:
         config: librdkafka's connection settings.
         command: that was produced just now.
         patience: seconds to wait.
     """
-    awaited = ExperimentCancelled if isinstance(command, Cancel) else ExperimentWaiting
     deadline = time.monotonic() + patience
-    since = command.issued_at - SLACK
-    with TopicReader(config, [EXPERIMENT_EVENTS, dead_letter_topic(COMMANDS)], since=since) as reader:
+    topics = [EXPERIMENT_EVENTS, ENSEMBLE_EVENTS, dead_letter_topic(COMMANDS)]
+    with TopicReader(config, topics, since=command.issued_at - SLACK) as reader:
         while time.monotonic() < deadline:
             for record in reader.read(0.1):
-                if record.topic == EXPERIMENT_EVENTS.name:
-                    event = decode(EXPERIMENT_EVENTS.messages, record.value)
-                    if isinstance(event, awaited) and event.experiment == command.experiment:
-                        return ()
-                elif command.command_id.encode() in (record.value or b""):
-                    return read_dead_letter(record.headers).reasons
+                if answer := _answer_in(record, command):
+                    return answer
+    return None
+
+
+def _answer_in(record: Record, command: Order) -> Answer | None:
+    if record.topic == dead_letter_topic(COMMANDS).name:
+        mine = command.command_id.encode() in (record.value or b"")
+        return Answer(reasons=read_dead_letter(record.headers).reasons) if mine else None
+    try:
+        event = event_of(record)
+    except Undecodable:
+        # A newer version may tell of what this one does not know.
+        return None
+    return answered(command, event)
+
+
+def answered(command: Order, event: Message) -> Answer | None:
+    """What an event says of a command; None: nothing, or not yet."""
+    match event:
+        case ExperimentCancelled() if isinstance(command, Cancel) and event.experiment == command.experiment:
+            return Answer(event)
+        case ExperimentWaiting() if isinstance(command, Resume) and event.experiment == command.experiment:
+            return Answer(event)
+        case EnsembleDeployed() | EnsembleDeleted() if event.command_id == command.command_id:
+            return Answer(event)
+        case EnsembleFailed() if event.command_id == command.command_id:
+            return Answer(reasons=event.reasons)
+        case ExperimentRejected() if event.request_id == command.command_id:
+            return Answer(reasons=event.reasons)
+        case GateRefused() if event.request_id == command.command_id and not event.verdict.overridden:
+            return Answer(reasons=event.verdict.reasons)
     return None
 
 

@@ -260,10 +260,9 @@ async def versions(tx: AsyncSession, ensemble: str) -> list[Version]:
     return [Version(**row._mapping) for row in rows]
 
 
-async def all_versions(tx: AsyncSession) -> list[Version]:
-    """Every ensemble's versions, by ensemble and number."""
-    rows = await tx.execute(select(ensembles).order_by(ensembles.c.ensemble, ensembles.c.version))
-    return [Version(**row._mapping) for row in rows]
+async def names(tx: AsyncSession) -> list[str]:
+    """Every ensemble there is or was, in the order of their names."""
+    return [*await tx.scalars(select(ensembles.c.ensemble).distinct().order_by(ensembles.c.ensemble))]
 
 
 async def _in_state(tx: AsyncSession, state: VersionState) -> list[Version]:

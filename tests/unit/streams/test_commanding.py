@@ -7,14 +7,16 @@ import pytest
 
 from orchestrator.core.lifecycle import State
 from orchestrator.core.resuming import EVERYTHING
-from orchestrator.store import experiments
+from orchestrator.store import ensembles, experiments, wishes
 from orchestrator.store.database import Database
 from schemas.dead_letter import read_dead_letter
+from schemas.experiments import GatePassed
+from schemas.search import Deploy
 from schemas.topics import COMMANDS
 from streams.commanding import Commands
 from streams.publisher import NotDelivered
 from streams.source import Record
-from tests.contracts.store.makers import events, everything, founded
+from tests.contracts.store.makers import NOW, VERDICT, events, everything, founded, proposal
 from tests.unit.streams.fakes import Clock, FakePublisher
 
 
@@ -78,7 +80,7 @@ async def test_what_cannot_be_carried_out_is_buried_with_its_reasons_and_the_nex
     await desk.take(
         b"no command",
         command("cancel", "two", experiment="nobody"),
-        command("roll_back", "three", ensemble="bot"),
+        command("promote", "three", ensemble="bot", version=1),
         command("cancel", "four", experiment=name),
     )
     assert desk.buried[1:] == [["unknown_experiment"], ["not_supported"]]
@@ -94,3 +96,71 @@ async def test_a_letter_that_was_not_delivered_is_buried_when_the_batch_comes_ag
         await desk.take(refused)
     await desk.take(refused)
     assert desk.buried == [["unknown_experiment"]]
+
+
+async def judged(desk: Desk, number: int = 1) -> str:
+    """An experiment whose search is over."""
+    name = await founded(desk.db, number, State.SELECTED)
+    event = GatePassed(experiment=name, request_id="request-1", sequence=0, emitted_at=NOW, verdict=VERDICT)
+    async with desk.db.transaction() as tx:
+        await experiments.note(tx, name, event, NOW)
+    return name
+
+
+async def deployed(desk: Desk, number: int) -> None:
+    """The next version of `bot`, served."""
+    name = await founded(desk.db, number, State.SELECTED)
+    async with desk.db.transaction() as tx:
+        version = await ensembles.propose(tx, proposal(name), NOW)
+        await ensembles.mark_deployed(tx, "bot", version, NOW)
+
+
+async def wanted(desk: Desk) -> list[int]:
+    async with desk.db.snapshot() as tx:
+        return [version.version for version in await ensembles.wanted(tx)]
+
+
+async def test_what_a_command_deploys_is_wished_for_as_it_says_once_and_a_driver_is_called_for(desk: Desk) -> None:
+    name = await judged(desk)
+    deploy = command("deploy", ensemble="bot", experiment=name, top_n=2, voting="hard", threshold=0.6, gate=False)
+    await desk.take(deploy, deploy)
+    async with desk.db.snapshot() as tx:
+        (wish,) = await wishes.of_experiment(tx, name)
+    assert wish.command_id == "one"
+    assert wish.deploy == Deploy(
+        auto=True, ensemble_name="bot", top_n=2, voting="hard", threshold=0.6, mode="live", gate=False
+    )
+    assert (desk.changes, desk.buried) == (2, [])
+
+
+async def test_what_cannot_be_deployed_is_buried_with_the_reason(desk: Desk) -> None:
+    running = await founded(desk.db, 1, State.RUNNING)
+    done = await judged(desk, 2)
+    await desk.take(
+        command("deploy", "a", ensemble="bot", experiment=running),
+        command("deploy", "b", ensemble="bot", experiment="nobody"),
+        command("deploy", "c", ensemble="bot"),
+        command("deploy", "d", ensemble="bot", models=["0" * 64]),
+        command("deploy", "e", ensemble="bot", experiment=done, models=["0" * 64]),
+        command("add_member", "f", ensemble="bot", model="0" * 64),
+    )
+    codes = ["not_searched", "unknown_experiment", "nothing_to_deploy", *["not_supported"] * 3]
+    assert desk.buried == [[code] for code in codes]
+    assert desk.changes == 0
+
+
+async def test_an_ensemble_is_rolled_back_and_deleted_in_order_and_a_redelivery_changes_nothing(desk: Desk) -> None:
+    for number in (1, 2):
+        await deployed(desk, number)
+    back, gone = command("roll_back", ensemble="bot"), command("delete", "two", ensemble="bot")
+    await desk.take(back)
+    assert await wanted(desk) == [1]
+    await desk.take(gone, back, gone)
+    assert await wanted(desk) == []
+    told = [(event.event, event.version) for event in await events(desk.db, "ensemble-events", "bot")]
+    assert told[4:] == [("deploying", 1), ("failed", 1), ("deleted", 2)]
+    assert desk.buried == []
+    again = command("roll_back", "three", ensemble="bot", version=2)
+    await desk.take(command("roll_back", "four", ensemble="bot"), again)
+    assert desk.buried == [["nothing_serves"]]
+    assert await wanted(desk) == [2]

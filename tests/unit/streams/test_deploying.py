@@ -15,6 +15,7 @@ from serving.version import ServedVersion
 from streams import deploying
 from streams.deploying import ATTEMPTS, Deployments
 from streams.leading import Leadership
+from streams.metrics import SERVING_VERSION
 from streams.routes import Route, Routes
 from tests.contracts.store.makers import NOW, VERDICT, digest, events, founded, proposal
 from tests.unit.streams.fakes import Hurdle
@@ -364,3 +365,73 @@ async def test_it_goes_on_by_itself(house: House, monkeypatch: pytest.MonkeyPatc
     await deployments.stop()
     assert await house.told() == [("deploying", 1), ("deployed", 1)]
     assert house.failures == []
+
+
+async def roll_back(house: House) -> None:
+    async with house.db.transaction() as tx:
+        assert await ensembles.roll_back(tx, "bot", None, "command-1", NOW) == ()
+
+
+async def test_an_earlier_version_of_the_same_search_serves_again_when_a_command_says_so(house: House) -> None:
+    experiment = await house.propose(1)
+    await house.reconcile()
+    async with house.db.transaction() as tx:
+        again = proposal(experiment, digest=digest(2), command_id="command-0")
+        await ensembles.propose(tx, again, NOW)
+    await house.reconcile()
+    assert house.answers() == 2
+    await roll_back(house)
+    await house.reconcile()
+    assert (house.answers(), house.serving.told[-1].digest) == (1, digest(1))
+    assert (await house.told())[4:] == [("deploying", 1), ("rolled_back", 2), ("deployed", 1)]
+
+
+async def test_a_version_that_is_overtaken_while_it_starts_is_put_right(house: House) -> None:
+    for number in (1, 2):
+        await house.propose(number)
+    await house.reconcile()
+    await house.propose(3)
+    house.serving.slow = {digest(3): Hurdle()}
+    passing = asyncio.ensure_future(house.reconcile())
+    await house.serving.slow[digest(3)].reached.wait()
+    await roll_back(house)
+    house.serving.slow[digest(3)].opened.set()
+    await passing
+    assert house.answers() == 3
+    for _ in range(2):
+        await house.reconcile()
+    assert house.answers() == 1
+    assert (await house.told())[5:] == [("failed", 3), ("deploying", 1), ("rolled_back", 2), ("deployed", 1)]
+    assert house.failures == []
+
+
+async def test_a_deleted_ensemble_is_routed_no_longer_and_ends(house: House) -> None:
+    for number, ensemble in ((1, "bot"), (2, "another")):
+        await house.propose(number, ensemble)
+    await house.reconcile()
+    async with house.db.transaction() as tx:
+        assert await ensembles.delete(tx, "bot", "command-1", NOW) == ()
+    await house.reconcile()
+    assert house.routed() == [("another", "paper")]
+    assert house.serving.answering.keys() == {"another"}
+    assert SERVING_VERSION.labels("bot")._value.get() == 0
+    async with house.db.transaction() as tx:
+        assert await ensembles.roll_back(tx, "bot", 1, "command-2", NOW) == ()
+    await house.reconcile()
+    assert house.routed() == [("another", "paper"), ("bot", "paper")]
+    assert house.answers() == 1
+
+
+async def test_a_version_that_serves_again_is_tried_as_often_as_a_new_one(house: House) -> None:
+    house.serving.hindered[digest(1)] = ATTEMPTS - 1
+    await house.propose(1)
+    for _ in range(ATTEMPTS):
+        await house.reconcile()
+    await house.propose(2)
+    await house.reconcile()
+    house.serving.hindered[digest(1)] = ATTEMPTS - 1
+    await roll_back(house)
+    for _ in range(ATTEMPTS):
+        assert house.answers() == 2
+        await house.reconcile()
+    assert house.answers() == 1

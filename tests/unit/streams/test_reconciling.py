@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.core.lifecycle import State
-from orchestrator.store import ensembles, experiments, leases
+from orchestrator.store import ensembles, experiments, leases, wishes
 from orchestrator.store.database import Database
 from orchestrator.store.errors import LeaseLost
 from orchestrator.store.leases import Lease
 from schemas.experiments import GatePassed
+from schemas.search import Deploy
 from streams import reconciling
 from streams.leading import Leadership
 from streams.metrics import EXPERIMENTS
@@ -345,3 +346,40 @@ async def test_what_is_new_is_not_kept_waiting(house: House, monkeypatch: pytest
     assert await launched.get() == second
     await reconciler.stop()
     assert house.failures == []
+
+
+async def wish(house: House, experiment: str) -> None:
+    async with house.db.transaction() as tx:
+        deploy = Deploy(auto=True, ensemble_name="bot")
+        assert await wishes.wish(tx, "command-1", experiment, "bot", deploy, NOW) == ()
+
+
+async def test_what_is_wished_for_of_a_search_that_is_over_is_driven_until_it_is_settled(house: House) -> None:
+    experiment = await founded(house.db, state=State.SELECTED)
+    await judged(house.db, experiment)
+    await wish(house, experiment)
+    for _ in range(2):
+        await house.reconcile()
+    assert house.drivers.launched == [experiment]
+    async with house.db.transaction() as tx:
+        await wishes.settle(tx, ["command-1"])
+    house.drivers.living.clear()
+    for _ in range(2):
+        await house.reconcile()
+    assert house.drivers.launched == [experiment]
+
+
+async def test_a_driver_that_dies_too_often_refuses_the_wish_and_leaves_the_experiment(house: House) -> None:
+    experiment = await founded(house.db, state=State.SELECTED)
+    await judged(house.db, experiment)
+    await wish(house, experiment)
+    for _ in range(LAUNCHES):
+        await house.reconcile()
+        await house.reconcile()
+        house.drivers.living.clear()
+    await house.reconcile()
+    assert (await house.state(experiment)).state is State.SELECTED
+    (event,) = await events(house.db, "experiment-events", "command-1")
+    assert (event.event, [reason.code for reason in event.reasons]) == ("rejected", ["driver_died"])
+    await house.reconcile()
+    assert len(house.drivers.launched) == LAUNCHES

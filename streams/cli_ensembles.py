@@ -1,0 +1,162 @@
+"""`orchestrator ensembles`: which versions there are, and having others serve."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from schemas.base import Voting, format_instant, parse_instant
+from streams.display import show_rows
+from streams.following import figure, told_of
+from streams.terminal import asked, console, fail
+
+if TYPE_CHECKING:
+    # Imported when a command is called: `--help` must not load the store.
+    from orchestrator.store.database import Database
+    from orchestrator.store.ensembles import Version
+    from schemas.base import Message
+
+DEPLOY_SECONDS = 300.0
+"""A driver makes the ensemble, and then a replica starts, maybe beside searches that keep every core busy."""
+ABOUT = ("mode", "members", "timeframe", "gate", "not luck", "model age")
+
+app = typer.Typer(no_args_is_help=True, help="Ensembles: which versions there are, and which of them serves.")
+
+
+@app.command("list")
+def every() -> None:
+    """Every ensemble, and the version that serves."""
+    from orchestrator.store import ensembles
+
+    async def ask(database: "Database") -> dict[str, list["Version"]]:
+        async with database.snapshot() as tx:
+            return {name: await ensembles.versions(tx, name) for name in await ensembles.names(tx)}
+
+    found = asked(ask)
+    if not found:
+        console.print("there is no ensemble yet", highlight=False)
+        return
+    rows = []
+    for name, versions in found.items():
+        serving, newest = _serving(versions), versions[-1]
+        about = ("-",) * len(ABOUT) if serving is None else _about(serving)
+        number = "-" if serving is None else str(serving.version)
+        rows.append((name, number, f"{newest.version} {newest.state.value}", *about))
+    show_rows(console, ("ensemble", "serves", "newest", *ABOUT), rows)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
+    """The versions of an ensemble, and the members of the one that serves, or else of the newest."""
+    from orchestrator.store import ensembles
+
+    async def ask(database: "Database") -> list["Version"]:
+        async with database.snapshot() as tx:
+            return await ensembles.versions(tx, name)
+
+    versions = asked(ask)
+    if not versions:
+        raise fail(f"there is no ensemble {name}")
+    rows = [
+        (
+            str(each.version),
+            each.state.value,
+            *_about(each),
+            "-" if each.deployed_at is None else format_instant(each.deployed_at),
+            each.experiment,
+            each.digest,
+        )
+        for each in versions
+    ]
+    show_rows(console, ("version", "state", *ABOUT, "deployed", "experiment", "digest"), rows)
+    _show_members(_serving(versions) or versions[-1])
+
+
+def _show_members(version: "Version") -> None:
+    manifest = version.manifest
+    rows = [
+        (
+            each["member"],
+            ",".join(each["records"]),
+            f"{each['weight']:g}",
+            f"{each['metric']:.3f}",
+            ", ".join(f"{name}={value}" for name, value in each["configuration"].items()),
+            each["artifact"],
+        )
+        for each in manifest["members"]
+    ]
+    title = (
+        f"version {version.version}: {manifest['algorithm']}, {manifest['voting']} voting, threshold "
+        f"{manifest['threshold']:g}, trained through {manifest['trained_through']}"
+    )
+    console.print()
+    show_rows(console, ("member", "tickers", "weight", "metric", "configuration", "digest"), rows, title=title)
+    for reason in (*version.verdict.reasons, *version.reasons):
+        console.print(f"  - {reason.message}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def deploy(
+    experiment: Annotated[str, typer.Argument(help="Its name; its search must be over.")],
+    name: Annotated[str, typer.Option(help="The ensemble's.")],
+    top: Annotated[int, typer.Option(min=1, max=100, help="Members per ticker at most.")] = 5,
+    voting: Annotated[Voting | None, typer.Option(help="Absent: SERVE_VOTING.")] = None,
+    mode: Annotated[Literal["live", "shadow", "paper"], typer.Option(help="How it is heard.")] = "live",
+    gate: Annotated[bool, typer.Option(help="Without it, GATE_OVERRIDE says what the ensemble may do.")] = True,
+) -> None:
+    """Have the best of an experiment vote as the next version of an ensemble, if the gate lets it through."""
+    from schemas.commands import DeployEnsemble
+    from streams.ordering import order
+
+    wanted = {"ensemble": name, "experiment": experiment, "top_n": top, "voting": voting, "mode": mode, "gate": gate}
+    _say(order(DeployEnsemble, wanted, patience=DEPLOY_SECONDS))
+
+
+@app.command("roll-back")
+def roll_back(
+    name: Annotated[str, typer.Argument(help="The ensemble's.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Absent: the one before.")] = None,
+) -> None:
+    """Have an earlier version serve again."""
+    from schemas.commands import RollBack
+    from streams.ordering import order
+
+    _say(order(RollBack, {"ensemble": name, "version": version}, patience=DEPLOY_SECONDS))
+
+
+@app.command()
+def delete(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
+    """Stop serving an ensemble; its versions can serve again, by `roll-back` with --version."""
+    from schemas.commands import Delete
+    from streams.ordering import order
+
+    order(Delete, {"ensemble": name})
+    console.print(f"{name} is deleted", highlight=False)
+
+
+def _serving(versions: Sequence["Version"]) -> "Version | None":
+    from orchestrator.core.versions import VersionState
+
+    return next((each for each in versions if each.state is VersionState.DEPLOYED), None)
+
+
+def _about(version: "Version") -> tuple[str, ...]:
+    """The columns of `ABOUT`."""
+    age = datetime.now(UTC) - parse_instant(version.manifest["trained_through"])
+    return (
+        version.mode,
+        str(version.members),
+        version.timeframe,
+        "passed" if version.verdict.passed else "overridden",
+        figure(version.verdict.deflated_sharpe),
+        f"{age.days} d",
+    )
+
+
+def _say(event: "Message") -> None:
+    """Say which version serves now."""
+    from schemas.ensembles import EnsembleDeployed
+
+    if isinstance(event, EnsembleDeployed):
+        console.print(told_of(event), highlight=False, soft_wrap=True)

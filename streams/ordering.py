@@ -1,0 +1,48 @@
+"""An operator's command: produced, and waited for until it is carried out."""
+
+import json
+import secrets
+from datetime import UTC, datetime
+
+from schemas.base import JsonObject, Message, format_instant
+from schemas.envelope import Undecodable, decode
+from schemas.topics import COMMANDS
+from streams.requesting import NotProduced, Order, answer_to, produce_command
+from streams.terminal import WRONG_USE, broker_troubles, connection, fail, settings
+
+ANSWER_SECONDS = 30.0
+
+
+def order(kind: type[Order], fields: JsonObject, *, patience: float = ANSWER_SECONDS) -> Message:
+    """Produce a command, and wait for the event that tells of it; without one, the program ends with the reasons.
+
+    Args:
+        kind: the command.
+        fields: what it says; what identifies it is added.
+        patience: seconds to wait.
+    """
+    command, config = _command(kind, fields), connection(settings())
+    with broker_troubles():
+        try:
+            produce_command(config, command)
+        except NotProduced as error:
+            raise fail(str(error)) from None
+        answer = answer_to(config, command, patience=patience)
+    if answer is None:
+        raise fail(
+            f"nothing heard of command {command.command_id} yet: it is on {COMMANDS.name}, and is carried out when the "
+            "service runs"
+        )
+    if answer.event is None:
+        raise fail("\n".join(reason.message for reason in answer.reasons))
+    return answer.event
+
+
+def _command(kind: type[Order], fields: JsonObject) -> Order:
+    now = datetime.now(UTC)
+    identity = {"command_id": f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", "issued_at": format_instant(now)}
+    try:
+        command: Order = decode(kind, json.dumps(identity | fields).encode())
+    except Undecodable as error:
+        raise fail("\n".join(f"{each.where}: {each.message}" for each in error.reasons), WRONG_USE) from None
+    return command
