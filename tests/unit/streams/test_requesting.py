@@ -11,15 +11,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from schemas.base import Message
+from schemas.base import Message, Reason
+from schemas.commands import Cancel, Delete, DeployEnsemble, RollBack
+from schemas.ensembles import (
+    EnsembleDeleted,
+    EnsembleDeployed,
+    EnsembleDeploying,
+    EnsembleFailed,
+    EnsembleRolledBack,
+)
 from schemas.envelope import Undecodable, encode
-from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, TRIAL_EVENTS
+from schemas.topics import COMMANDS, ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, TRIAL_EVENTS
 from streams import requesting
+from streams.dead_letters import dead_letter
 from streams.display import Display
 from streams.following import RequestStory
-from streams.requesting import follow_request, parse_request
+from streams.requesting import Order, answer_to, answered, follow_request, parse_request
 from streams.source import Record
-from tests.unit.streams.lives import Life
+from tests.unit.streams.lives import REASONS, Life
 
 NOW = datetime(2026, 1, 15, 21, 0, tzinfo=UTC)
 ASKED = {"strategy": "grid", "algorithm": "elasticnet", "tickers": ["AAPL"]}
@@ -114,3 +123,64 @@ def test_it_ends_when_it_has_heard_nothing_for_too_long(monkeypatch: pytest.Monk
     life = Life("other", "request-other").accepted()
     story, _ = following(monkeypatch, Reading(records(EXPERIMENT_EVENTS.name, life.experiments)), patience=0)
     assert (story.experiment, story.ended) == (None, False)
+
+
+COMMON: dict[str, Any] = {"command_id": "command-1", "issued_at": NOW}
+DEPLOY, BACK = DeployEnsemble(**COMMON, ensemble="bot", experiment="mine"), RollBack(**COMMON, ensemble="bot")
+DELETE, CANCEL = Delete(**COMMON, ensemble="bot"), Cancel(**COMMON, experiment="mine")
+
+
+def ensemble_event(kind: Any, command_id: str | None = "command-1", **fields: Any) -> Any:
+    base = {"ensemble": "bot", "sequence": 1, "version": 2, "serving_version": 2, "emitted_at": NOW}
+    return kind(**base, command_id=command_id, **fields)
+
+
+def deployed_event(command_id: str | None = "command-1") -> Message:
+    served = {"tickers": ("AAPL",), "timeframe": "1d", "mode": "live", "members": 1, "manifest_digest": "0" * 64}
+    return ensemble_event(EnsembleDeployed, command_id, experiment="mine", **served)  # type: ignore[no-any-return]
+
+
+def by_command(life: Life) -> Message:
+    return life.experiments[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "event", "reasons"),
+    [
+        (DEPLOY, deployed_event(), ()),
+        (DEPLOY, deployed_event("another"), None),
+        (DEPLOY, deployed_event(None), None),
+        (DEPLOY, ensemble_event(EnsembleDeploying, experiment="mine"), None),
+        (DEPLOY, ensemble_event(EnsembleFailed, reasons=REASONS), REASONS),
+        (DEPLOY, by_command(Life(request_id="command-1").refused()), REASONS),
+        (DEPLOY, by_command(Life(request_id="command-1").refused(overridden=True)), None),
+        (DEPLOY, by_command(Life(request_id="another").refused()), None),
+        (DEPLOY, by_command(Life(request_id="command-1").rejected()), REASONS),
+        (BACK, deployed_event(), ()),
+        (BACK, ensemble_event(EnsembleRolledBack), None),
+        (BACK, ensemble_event(EnsembleFailed, reasons=REASONS), REASONS),
+        (DELETE, ensemble_event(EnsembleDeleted), ()),
+        (CANCEL, by_command(Life().cancelled()), ()),
+        (CANCEL, by_command(Life("another").cancelled()), None),
+    ],
+)
+def test_a_command_is_answered_by_the_event_that_ends_it(
+    command: Order, event: Message, reasons: tuple[Reason, ...] | None
+) -> None:
+    answer = answered(command, event)
+    assert (None if answer is None else answer.reasons) == reasons
+    assert answer is None or answer.event == (None if reasons else event)
+
+
+def test_a_command_that_is_buried_is_answered_with_its_reasons_and_what_is_unknown_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buried = Record(COMMANDS.name, 0, 0, None, encode(DELETE))
+    letter = dead_letter(buried, REASONS, NOW)
+    unknown = Record(ENSEMBLE_EVENTS.name, 0, 0, b"key", b'{"event": "pondered"}')
+    reading = Reading([unknown], [Record(letter.topic, 0, 0, None, letter.value, letter.headers)])
+    monkeypatch.setattr(requesting, "TopicReader", lambda *arguments, **options: nullcontext(reading))
+    answer = answer_to({}, DELETE, patience=60)
+    assert answer is not None
+    assert answer.reasons == REASONS
+    assert answer_to({}, DELETE, patience=0) is None
