@@ -18,6 +18,7 @@ import structlog
 from schemas.ticks import FeatureTick
 from serving.answer import BatchAnswer, FeatureBatch
 from serving.replica import NotServing
+from streams.leaving import farewell
 from streams.routes import Route
 from streams.source import Record
 from streams.tasks import cancel
@@ -92,12 +93,15 @@ class Asking:
 
     async def _heard(self, asked: Sequence[Asked], places: Sequence[int]) -> dict[int, Said]:
         """What one ensemble says to the ticks in these places."""
-        ensemble = asked[places[0]].route.ensemble
+        route = asked[places[0]].route
+        ensemble, groups = route.ensemble, _alike(asked, places)
+        batches = [_features([asked[place].tick for place in group]) for group in groups]
         patience = self._patience(ensemble, [asked[place].tick for place in places])
-        groups = _alike(asked, places)
-        answers = await asyncio.gather(
-            *(self._answer(ensemble, _features([asked[place].tick for place in group]), patience) for group in groups)
-        )
+        answers: list[tuple[BatchAnswer | None, datetime]]
+        if route.left is None:
+            answers = await asyncio.gather(*(self._answer(ensemble, batch, patience) for batch in batches))
+        else:
+            answers = [(farewell(route.left, batch), self._clock()) for batch in batches]
         if any(answer is None for answer, _ in answers):
             self._silent.add(ensemble)
         else:

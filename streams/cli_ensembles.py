@@ -102,6 +102,7 @@ def deploy(
     name: Annotated[str, typer.Option(help="The ensemble's.")],
     top: Annotated[int, typer.Option(min=1, max=100, help="Members per ticker at most.")] = 5,
     voting: Annotated[Voting | None, typer.Option(help="Absent: SERVE_VOTING.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Absent: SERVE_THRESHOLD.")] = None,
     mode: Annotated[Literal["live", "shadow", "paper"], typer.Option(help="How it is heard.")] = "live",
     gate: Annotated[bool, typer.Option(help="Without it, GATE_OVERRIDE says what the ensemble may do.")] = True,
 ) -> None:
@@ -109,7 +110,15 @@ def deploy(
     from schemas.commands import DeployEnsemble
     from streams.ordering import order
 
-    wanted = {"ensemble": name, "experiment": experiment, "top_n": top, "voting": voting, "mode": mode, "gate": gate}
+    wanted = {
+        "experiment": experiment,
+        "ensemble": name,
+        "top_n": top,
+        "voting": voting,
+        "threshold": threshold,
+        "mode": mode,
+        "gate": gate,
+    }
     _say(order(DeployEnsemble, wanted, patience=DEPLOY_SECONDS))
 
 

@@ -126,7 +126,7 @@ def _reasons(tick: FeatureTick, answer: BatchAnswer, row: int, moment: Moment) -
         message = "trading in the instrument is halted, so that a change of position could not be carried out"
         reasons = (*reasons, Reason(code="trading_halted", message=message))
     if not answer.covered[row]:
-        message = "the serving version does not cover this instrument, so nothing is held; deploy one that does"
+        message = "no version that serves covers this instrument, so nothing is held; deploy one that does"
         reasons = (*reasons, Reason(code="not_covered", message=message))
     if moment.must_be_flat:
         message = "a position taken now would be held over the close, and the session policy is flat at the close"

@@ -23,6 +23,7 @@ from streams.leading import Leadership, Leading
 from streams.metrics import SERVING_VERSION
 from streams.repeating import OnFailure
 from streams.routes import Route, Routes
+from streams.served import served
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,8 @@ class Deployments(Leading):
         self._clock = clock
         self._current: dict[str, Version] = {}
         self._covered: list[Coverage] = []
+        self._left: dict[str, Version] = {}
+        self._loaded = False
         self._attempts: Counter[tuple[str, int]] = Counter()
         self._room = asyncio.Semaphore(AT_ONCE)
         self._passes = 0
@@ -127,10 +130,10 @@ class Deployments(Leading):
         """Route ticks to what the database says is deployed."""
         async with self._database.snapshot() as tx:
             current = {version.ensemble: version for version in await ensembles.deployed(tx)}
-            if current != self._current:
-                for ensemble in self._current.keys() - current.keys():
-                    SERVING_VERSION.labels(ensemble).set(0)
-                self._current, self._covered = current, await ensembles.covered(tx)
+            if current != self._current or not self._loaded:
+                self._covered = await ensembles.covered(tx)
+                self._left = {last.ensemble: last for last in await ensembles.left(tx)}
+                self._current, self._loaded = current, True
         self._route()
 
     async def _look(self, names: Iterable[str], given_up: frozenset[str]) -> None:
@@ -185,6 +188,7 @@ class Deployments(Leading):
     async def _deployed(self, version: Version) -> None:
         # Routed before it is told: whoever hears `deployed` may send a tick at once.
         self._current[version.ensemble] = version
+        self._left.pop(version.ensemble, None)
         self._covered.append(Coverage(version.ensemble, version.tickers, version.timeframe))
         self._route()
         name, number = version.ensemble, version.version
@@ -214,37 +218,31 @@ class Deployments(Leading):
     def _route(self) -> None:
         for version in self._current.values():
             SERVING_VERSION.labels(version.ensemble).set(version.version)
-        self._routes.replace(routes_of(self._current, self._covered))
+        for ensemble in self._left:
+            SERVING_VERSION.labels(ensemble).set(0)
+        self._routes.replace(routes_of(self._current, self._left, self._covered))
 
 
-def routes_of(current: Mapping[str, Version], covered: Iterable[Coverage]) -> list[Route]:
+def routes_of(current: Mapping[str, Version], left: Mapping[str, Version], covered: Iterable[Coverage]) -> list[Route]:
     """Which ticks go to which ensemble: those of every version that it has served.
 
-    What a version before covered, and the one that serves does not, may still be held: it is told to be left.
+    What a version before covered, and the one that serves does not, may still be held: it is told to be left. So is
+    what an ensemble held that was deleted.
 
     Args:
         current: the versions that serve, by ensemble.
-        covered: what they and those before them cover, also of ensembles that serve no longer.
+        left: of ensembles that serve no longer, the version that did last.
+        covered: what all of them and those before them cover.
     """
     tickers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for each in covered:
         tickers[each.ensemble, each.timeframe].update(each.tickers)
+    modes = {version.ensemble: version.mode for version in (*left.values(), *current.values())}
     return [
-        Route(ensemble, frozenset(found), timeframe, current[ensemble].mode)
+        Route(ensemble, frozenset(found), timeframe, modes[ensemble], left.get(ensemble))
         for (ensemble, timeframe), found in tickers.items()
-        if ensemble in current
+        if ensemble in modes
     ]
-
-
-def served(version: Version) -> ServedVersion:
-    """What Ray Serve is told of a version."""
-    return ServedVersion(
-        ensemble=version.ensemble,
-        version=version.version,
-        digest=version.digest,
-        mode=version.mode,
-        gate="passed" if version.verdict.passed else "overridden",
-    )
 
 
 def _told(reasons: Sequence[Reason]) -> list[str]:

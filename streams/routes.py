@@ -4,17 +4,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from orchestrator.store.ensembles import Version
 from schemas.base import Mode
 
 
 @dataclass(frozen=True)
 class Route:
-    """One serving ensemble: what it covers, and how it is heard."""
+    """One ensemble: what it covers, and how it is heard."""
 
     ensemble: str
     tickers: frozenset[str]
     timeframe: str
     mode: Mode
+    left: Version | None = None
+    """Where it was deleted, the version that served last: it only says that nothing is held any more."""
 
 
 @dataclass

@@ -132,7 +132,7 @@ class TickPath:
                 self._bury(record, faults, now, out)
                 self._skip(tick, record, None, "dead_letter", now, out)
                 continue
-            covering = self._routes.covering(tick.ticker, tick.timeframe)
+            covering = self._concerned(tick)
             TICKS.labels("covered" if covering else "uncovered").inc()
             for route in covering:
                 each, place = Asked(tick, record, route), _place(route.ensemble, tick, route.mode)
@@ -143,6 +143,18 @@ class TickPath:
                 else:
                     self._pass_over(each, verdict, now, out)
         return asked
+
+    def _concerned(self, tick: FeatureTick) -> list[Route]:
+        """The ensembles that answer a tick: those that serve, and those that were deleted and still hold something."""
+        return [
+            route
+            for route in self._routes.covering(tick.ticker, tick.timeframe)
+            if route.left is None or self._holds(_place(route.ensemble, tick, route.mode))
+        ]
+
+    def _holds(self, place: Place) -> bool:
+        newest = self._memory.newest(place)
+        return newest is not None and newest.position != 0
 
     def _faults_of_time(self, tick: FeatureTick, now: datetime) -> tuple[Reason, ...]:
         fault = fault_of_clock(tick, now)

@@ -103,12 +103,13 @@ class Service:
         assert producer.flush(60) == 0
         assert not failures
 
-    def play(self, rows: slice) -> int:
-        """Produce these rows of every ticker as ticks that are available now; how many."""
+    def play(self, rows: slice, tickers: Sequence[str] = TICKERS) -> int:
+        """Produce these rows of every one of these tickers as ticks that are available now; how many."""
         now = datetime.now(UTC)
         ticks = [
             (bars.ticker.encode(), encode(tick_of(bars, row, now)))
             for bars in self.bars()
+            if bars.ticker in tickers
             for row in range(*rows.indices(len(bars)))
         ]
         self.produce(FEATURE_TICKS, ticks)

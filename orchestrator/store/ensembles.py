@@ -247,6 +247,14 @@ async def covered(tx: AsyncSession) -> list[Coverage]:
     return [Coverage(**row._mapping) for row in await tx.execute(served)]
 
 
+async def left(tx: AsyncSession) -> list[Version]:
+    """Of each ensemble that has served and does no longer, the version that did last, by ensemble."""
+    serving = select(ensembles.c.ensemble).where(ensembles.c.state == VersionState.DEPLOYED)
+    over = ensembles.c.deployed_at.is_not(None) & ensembles.c.ensemble.not_in(serving)
+    found = select(ensembles).where(over).order_by(ensembles.c.ensemble, ensembles.c.deployed_at)
+    return [*{row.ensemble: Version(**row._mapping) for row in await tx.execute(found)}.values()]
+
+
 async def given_up(tx: AsyncSession) -> frozenset[str]:
     """The ensembles that no version serves, nor is wanted to."""
     alive = select(ensembles.c.ensemble).where(ensembles.c.state.in_([VersionState.DEPLOYED, VersionState.WANTED]))

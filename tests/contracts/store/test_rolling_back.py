@@ -72,6 +72,7 @@ async def test_the_version_before_is_wanted_again_and_takes_the_place_of_the_one
     async with db.snapshot() as tx:
         assert {each.ensemble for each in await ensembles.covered(tx)} == {"bot"}
         assert len(await ensembles.covered(tx)) == 3
+        assert await ensembles.left(tx) == []
 
 
 async def test_rolled_back_twice_it_gets_further_back_and_a_new_version_has_a_new_number(db: Database) -> None:
@@ -157,6 +158,7 @@ async def test_a_deleted_ensemble_is_wanted_by_nobody_and_can_serve_again(db: Da
     async with db.snapshot() as tx:
         assert await ensembles.given_up(tx) == {"bot"}
         assert await ensembles.deployed(tx) == []
+        assert [each.version for each in await ensembles.left(tx)] == [3]
     assert [reason.code for reason in await delete(db)] == ["nothing_serves"]
     assert [reason.code for reason in await roll_back(db)] == ["nothing_serves"]
     assert await roll_back(db, 3) == ()

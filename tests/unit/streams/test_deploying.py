@@ -405,20 +405,24 @@ async def test_a_version_that_is_overtaken_while_it_starts_is_put_right(house: H
     assert house.failures == []
 
 
-async def test_a_deleted_ensemble_is_routed_no_longer_and_ends(house: House) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_deleted_ensemble_is_only_routed_to_leave_what_it_holds_and_ends(house: House, restarted: bool) -> None:
     for number, ensemble in ((1, "bot"), (2, "another")):
         await house.propose(number, ensemble)
     await house.reconcile()
     async with house.db.transaction() as tx:
         assert await ensembles.delete(tx, "bot", "command-1", NOW) == ()
+    if restarted:
+        house.started_anew()
     await house.reconcile()
-    assert house.routed() == [("another", "paper")]
+    another, bot = house.routes.covering("AAPL", "1d")
+    assert (another.left, bot.left and bot.left.version) == (None, 1)
     assert house.serving.answering.keys() == {"another"}
     assert SERVING_VERSION.labels("bot")._value.get() == 0
     async with house.db.transaction() as tx:
         assert await ensembles.roll_back(tx, "bot", 1, "command-2", NOW) == ()
     await house.reconcile()
-    assert house.routed() == [("another", "paper"), ("bot", "paper")]
+    assert [route.left for route in house.routes.covering("AAPL", "1d")] == [None, None]
     assert house.answers() == 1
 
 

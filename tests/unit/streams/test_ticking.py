@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.core.calendar import calendar_named
+from orchestrator.core.versions import VersionState
+from orchestrator.store.ensembles import Version
 from schemas.base import Mode
 from schemas.dead_letter import read_dead_letter
 from schemas.envelope import decode, read_headers
@@ -19,6 +21,7 @@ from streams.publisher import Outgoing
 from streams.routes import Route, Routes
 from streams.ticking import GRACE, TickPath
 from streams.triage import TickRules
+from tests.contracts.store.makers import proposal
 from tests.unit.streams.fakes import HOUR, NOW, Clock, FakeAnswerer, FakePublisher, Hurdle, bar, record, served, tick
 
 TTL = timedelta(seconds=60)
@@ -371,6 +374,44 @@ async def test_what_a_new_version_no_longer_covers_is_not_held_on(line: Line) ->
     await line.path.take([record(tick(1, None), 1), record(tick(2, None), 2)])
     assert [(each.signal, each.target_position) for each in line.signals] == [("BUY", 1), ("SELL", 0), ("HOLD", 0)]
     assert {reason.code for each in line.signals[1:] for reason in each.reasons} >= {"not_covered"}
+
+
+def left(ensemble: str, mode: Mode = "live") -> Version:
+    """The version of a deleted ensemble that served last."""
+    manifest = {
+        "voting": "soft",
+        "threshold": 0.7,
+        "exit_threshold": 0.35,
+        "horizon": 1,
+        "session_policy": "hold",
+        "trained_through": "2026-01-13T00:00:00Z",
+    }
+    proposed = vars(proposal("mine", ensemble, mode=mode, tickers=("AAPL", "MSFT"), manifest=manifest))
+    return Version(
+        **proposed,
+        version=3,
+        state=VersionState.SUPERSEDED,
+        reasons=(),
+        proposed_at=NOW,
+        deployed_at=NOW,
+        ended_at=NOW,
+    )
+
+
+async def test_a_deleted_ensemble_leaves_what_it_holds_with_the_next_tick_and_says_nothing_more(line: Line) -> None:
+    await line.path.take([record(tick(0, 0.9)), record(tick(0, 0.1, ticker="MSFT"), 1)])
+    line.routes.replace([Route("alpha", frozenset({"AAPL", "MSFT"}), "1h", "live", left("alpha"))])
+    line.answerer.asked.clear()
+    for hours in (1, 2):
+        await line.path.take([record(tick(hours, 0.9)), record(tick(hours, 0.9, ticker="MSFT"), 1)])
+    assert line.answerer.asked == []
+    (flat,) = line.signals[2:]
+    assert (flat.ticker, flat.event_time, flat.signal, flat.target_position) == ("AAPL", bar(1), "SELL", 0)
+    assert (flat.ensemble, flat.version, flat.votes) == ("alpha", 3, ())
+    assert [reason.code for reason in flat.reasons] == ["deleted", "not_covered"]
+    line.cover("alpha", "AAPL")
+    await line.path.take([record(tick(3, 0.9))])
+    assert (line.signals[-1].signal, line.signals[-1].target_position) == ("BUY", 1)
 
 
 async def test_a_flat_at_close_policy_leaves_no_position_over_the_close(line: Line) -> None:
