@@ -163,7 +163,9 @@ class Course:
                 memory=psutil.virtual_memory().available,
                 stream_above=None if above is None else above * MIB,
             )
-            study = study_of(found.request, bars, algorithm, self.settings, streams, self._folder, judges=self.trains)
+            # What was judged is made of bars that were looked at then: their hash is compared.
+            judges = self.trains and found.verdict is None
+            study = study_of(found.request, bars, algorithm, self.settings, streams, self._folder, judges=judges)
             if not streams:
                 return study
             return replace(study, grounds={ticker: shared(ground) for ticker, ground in study.grounds.items()})

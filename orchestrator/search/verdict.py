@@ -98,13 +98,21 @@ def decide(
 
 
 async def _look(tx: AsyncSession, experiment: Experiment, study: Study, candidacy: Candidacy, now: datetime) -> int:
-    """The number of this look; every other ensemble that a command has made of the same search is one of its own."""
+    """The number of the look that is taken at the hold-out; 0: none is."""
     appraisal = candidacy.appraisal
     if appraisal is None or appraisal.holdout is None:
         return 0
-    looker = f"{experiment.id}:{appraisal.assembled.digest}" if candidacy.wish.commanded else experiment.id
     spans = {study.lineages[ticker]: span_of(study.holdouts[ticker]) for ticker in appraisal.tickers}
-    return await ledger.record_looks(tx, spans, looker, now)
+    return await ledger.record_looks(tx, spans, _looker(experiment, candidacy.wish), now)
+
+
+def _looker(experiment: Experiment, wish: Wish) -> str:
+    """Whose look it is: another choice by command, of members, votes or threshold, has one of its own."""
+    own, asked = experiment.request.deploy, wish.deploy
+    choice = (asked.top_n, asked.voting, asked.threshold)
+    if not wish.commanded or (own.auto and choice == (own.top_n, own.voting, own.threshold)):
+        return experiment.id
+    return ":".join(map(str, (experiment.id, *choice)))
 
 
 def _proposal(experiment: Experiment, study: Study, candidacy: Candidacy, decision: Decision) -> Proposal:

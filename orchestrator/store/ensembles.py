@@ -79,7 +79,8 @@ def objection(wanted: Version, serving: Version | None) -> Reason | None:
         message = f"{name} is what another request wanted of the same search; ask for an ensemble_name of its own"
         return Reason(code="ensemble_taken", where="/deploy/ensemble_name", message=message)
     if serving.mode == "live" and wanted.mode != "live":
-        message = f"{name} is live, and a version in mode {wanted.mode} would silence it; ask for another ensemble_name"
+        silenced = f"{name} is live, and a version in mode {wanted.mode} would silence it"
+        message = f"{silenced}; ask for another ensemble_name, or delete the ensemble first"
         return Reason(code="live_version_serves", where="/deploy/mode", message=message)
     return None
 

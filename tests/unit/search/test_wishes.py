@@ -54,15 +54,15 @@ async def test_what_was_not_to_be_deployed_is_when_a_command_asks_and_nothing_is
     assert len(await wanted(line)) == 1
 
 
-async def test_each_other_ensemble_is_another_look_at_the_hold_out_and_the_same_one_is_the_same_look(
+async def test_each_other_choice_is_another_look_at_the_hold_out_and_the_same_one_is_the_same_look(
     line: Line,
 ) -> None:
-    name = await line.admit(search_request(holdout=100, deploy=Deploy(auto=True, ensemble_name="own")))
+    name = await line.admit(search_request(holdout=100, deploy=Deploy(auto=True, ensemble_name="own", top_n=4)))
     await line.lead(name)
-    for number, top_n in enumerate((1, 2, 1), 1):
+    for number, top_n in enumerate((1, 2, 1, 4), 1):
         await wish(line, name, f"command-{number}", top_n=top_n)
         await line.lead(name)
-    assert [each.verdict.looks for each in await verdicts(line, name)] == [1, 2, 3, 2]
+    assert [each.verdict.looks for each in await verdicts(line, name)] == [1, 2, 3, 2, 1]
 
 
 @pytest.mark.parametrize(
