@@ -39,6 +39,12 @@ def note(name: str, line: str) -> None:
         notes.write(f"{line}\n")
 
 
+def put(owner: Any, name: str, changed: Any) -> None:
+    """Put something in the place of what must be there, or nothing would be changed."""
+    getattr(owner, name)
+    setattr(owner, name, changed)
+
+
 def requests_stop(module: Any) -> None:
     """Moments: before a batch of requests is in the database, and after that, before its offset is committed."""
     take = module.Intake.take
@@ -48,7 +54,7 @@ def requests_stop(module: Any) -> None:
         await take(self, records)
         stop_at("before-commit")
 
-    module.Intake.take = stopping
+    put(module.Intake, "take", stopping)
 
 
 def writes_are_noted(module: Any) -> None:
@@ -61,7 +67,7 @@ def writes_are_noted(module: Any) -> None:
             yield tx
         note(f"wrote.{os.getpid()}", "")
 
-    module.Database.transaction = noted
+    put(module.Database, "transaction", noted)
 
 
 def evaluations_are_noted(module: Any) -> None:
@@ -73,7 +79,7 @@ def evaluations_are_noted(module: Any) -> None:
             note("evaluated", f"{step.trial.trial} {step.number}")
         return evaluate(job, bench)
 
-    module.evaluate = noted
+    put(module, "evaluate", noted)
 
 
 def commits_first(module: Any) -> None:
@@ -87,7 +93,7 @@ def commits_first(module: Any) -> None:
             self._consumer.commit(asynchronous=False)
         return messages
 
-    module.KafkaSource._poll = committing
+    put(module.KafkaSource, "_poll", committing)
 
 
 def delivered_or_not(module: Any) -> None:
@@ -100,7 +106,7 @@ def delivered_or_not(module: Any) -> None:
         except module.NotDelivered:
             return
 
-    module.Publisher._publish = careless
+    put(module.Publisher, "_publish", careless)
 
 
 def written_or_not(module: Any) -> None:
@@ -115,7 +121,7 @@ def written_or_not(module: Any) -> None:
         except DatabaseAway:
             return
 
-    module.Intake.take = careless
+    put(module.Intake, "take", careless)
 
 
 def starts_again(module: Any) -> None:
@@ -132,7 +138,7 @@ def starts_again(module: Any) -> None:
                 await module.asyncio.sleep(60)
 
     original = module.Supervisor._live
-    module.Supervisor._live = live
+    put(module.Supervisor, "_live", live)
 
 
 def remembers(module: Any) -> None:
@@ -141,8 +147,8 @@ def remembers(module: Any) -> None:
     async def nothing(tx: Any, experiment: str) -> dict[str, Any]:
         return {}
 
-    module.trials.steps = nothing
-    module.Course._memory = lambda self, experiment: None
+    put(module.trials, "steps", nothing)
+    put(module.Course, "_memory", lambda self, experiment: None)
 
 
 def fences(module: Any) -> None:
@@ -151,7 +157,7 @@ def fences(module: Any) -> None:
     async def held(tx: Any, lease: Any) -> None:
         return None
 
-    module.held = held
+    put(module, "held", held)
 
 
 def keeps(module: Any) -> None:
@@ -166,12 +172,12 @@ def keeps(module: Any) -> None:
             except module.LeaseLost:
                 await module.asyncio.sleep(1)
 
-    module.Term.keep = carelessly
+    put(module.Term, "keep", carelessly)
 
 
 def ends(module: Any) -> None:
     """Without: a driver that is not heard of is ended."""
-    module.Launcher._end = lambda self, lease: None
+    put(module.Launcher, "_end", lambda self, lease: None)
 
 
 def recognises(module: Any) -> None:
@@ -185,7 +191,7 @@ def recognises(module: Any) -> None:
         found = judge(self, request, now)
         return replace(found, search_key=sha256(request.request_id.encode()).hexdigest())
 
-    module.Judge.__call__ = forgetful
+    put(module.Judge, "__call__", forgetful)
 
 
 def verifies(module: Any) -> None:
@@ -194,12 +200,12 @@ def verifies(module: Any) -> None:
     async def trusting(url: Any) -> None:
         return None
 
-    module.verify = trusting
+    put(module, "verify", trusting)
 
 
 def limits(module: Any) -> None:
     """Without: a trial has limits."""
-    module.Guard._broken = lambda self, job, now: None
+    put(module.Guard, "_broken", lambda self, job, now: None)
 
 
 ALWAYS: dict[str, Change] = {
