@@ -11,7 +11,7 @@ import pytest_asyncio
 from orchestrator.store.database import Database
 from tests.postgres import database, emptied
 
-KINDS = ["sqlite", "postgresql"]
+KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(params=KINDS)
