@@ -22,24 +22,12 @@ class Resuming:
 EVERYTHING = Resuming()
 
 
-class Ended(Protocol):
-    """A trial that failed."""
+class Tried(Protocol):
+    """A trial."""
 
     @property
     def trial(self) -> str:
         """Its name."""
-
-    @property
-    def tickers(self) -> tuple[str, ...]:
-        """It was tried on."""
-
-    @property
-    def finished_at(self) -> datetime | None:
-        """When it failed."""
-
-
-class Born(Protocol):
-    """Any trial."""
 
     @property
     def tickers(self) -> tuple[str, ...]:
@@ -52,6 +40,10 @@ class Born(Protocol):
     @property
     def created_at(self) -> datetime:
         """When it was planned."""
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended."""
 
 
 def refusal(name: str, state: State, *, judged: bool, resuming: Resuming) -> Reason | None:
@@ -72,7 +64,7 @@ def refusal(name: str, state: State, *, judged: bool, resuming: Resuming) -> Rea
     return None
 
 
-def run_again(failed: Iterable[Ended], trials: Iterable[Born]) -> list[str]:
+def run_again(failed: Iterable[Tried], trials: Iterable[Tried]) -> list[str]:
     """Which failed trials run again: all, but those whose population has gone on to a next generation without them.
 
     What was bred there would otherwise have had other parents.

@@ -92,6 +92,11 @@ async def release(tx: AsyncSession, lease: Lease) -> None:
     await tx.execute(update(leases).where(of_it).values(holder=None))
 
 
+async def revoke(tx: AsyncSession, name: str) -> None:
+    """Take the lease of this name from whoever has it: they write nothing any more."""
+    await tx.execute(update(leases).where(leases.c.name == name).values(holder=None))
+
+
 async def held(tx: AsyncSession, lease: Lease) -> None:
     """See that the lease is still its holder's, and keep it so until the transaction ends.
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from orchestrator.core.lifecycle import SEARCHING, IllegalTransition, State
+from orchestrator.core.lifecycle import SEARCHING, State, allowed
 from orchestrator.core.resuming import Resuming, refusal, run_again
-from orchestrator.store import experiments, tables, trials
+from orchestrator.store import experiments, leases, tables, trials
 from orchestrator.store.errors import UnknownExperiment
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.tables import TrialStatus
@@ -56,6 +56,8 @@ async def resume(tx: AsyncSession, experiment: str, resuming: Resuming, now: dat
         failed = [trial for trial in known if trial.status is TrialStatus.FAILED]
         await trials.reopen(tx, found.id, run_again(failed, known))
     await experiments.advance(tx, found.id, State.ACCEPTED, None, now)
+    # The driver of a search that was cancelled just now may not have been ended yet: another one leads it on.
+    await leases.revoke(tx, leases.driver_of(found.id))
     return ()
 
 
@@ -67,10 +69,11 @@ async def cancel(tx: AsyncSession, experiment: str, now: datetime) -> Reasons:
     """
     try:
         found = await experiments.take(tx, experiment)
-        event = ExperimentCancelled(experiment=found.id, request_id=found.request_id, sequence=0, emitted_at=now)
-        await experiments.advance(tx, found.id, State.CANCELLED, event, now)
     except UnknownExperiment as unknown:
         return (Reason(code="unknown_experiment", message=str(unknown)),)
-    except IllegalTransition as illegal:
-        return (Reason(code="not_cancellable", message=f"{experiment} is {illegal.state}: there is nothing to stop"),)
+    # Once the gate has spoken the search is over, also where nothing is to be deployed.
+    if found.verdict is not None or State.CANCELLED not in allowed(found.state):
+        return (Reason(code="not_cancellable", message=f"{experiment} is {found.state}: there is nothing to stop"),)
+    event = ExperimentCancelled(experiment=found.id, request_id=found.request_id, sequence=0, emitted_at=now)
+    await experiments.advance(tx, found.id, State.CANCELLED, event, now)
     return ()

@@ -47,8 +47,7 @@ def broker_killed(stage: Stage) -> int:
 def broker_stopped(stage: Stage) -> int:
     """For longer than any delivery is waited for, while an experiment has much to tell."""
     first = stage.search("first", param_grid={"alpha": [n * 1e-4 for n in range(1, 101)], "l1_ratio": [0.5]})
-    with stage.witness([first]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([first])
     stage.until(lambda: len(stage.query("SELECT 1 FROM trials")) > 0, "the experiment is under way")
     broker = stage.child("broker")
     broker.suspend()
@@ -78,8 +77,7 @@ def driver_killed(stage: Stage) -> int:
         param_grid=None,
     )
     request.pop("param_grid")
-    with stage.witness([request]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([request])
     steps = "SELECT trial, step FROM trial_steps"
     stage.until(lambda: len(stage.query(steps)) >= population + 2, "the second generation is under way")
     stage.kill(*stage.processes(DRIVER))
@@ -97,19 +95,15 @@ def driver_killed(stage: Stage) -> int:
 
 def ray_killed(stage: Stage) -> int:
     """Its head, while an ensemble serves and an experiment runs."""
-    served = stage.search("served", deploy={"auto": True, "ensemble_name": "bot", "gate": False})
-    with stage.witness([served]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.deploy()
     versions = "SELECT ensemble, version FROM ensembles WHERE state = 'deployed'"
-    stage.until(lambda: len(stage.query(versions)) == 1, "an ensemble serves")
     before = stage.query(versions)
     running = stage.search(
         "running",
         algorithm="lightgbm_regressor",
         param_grid={"learning_rate": [0.01 * number for number in range(1, 41)]},
     )
-    with stage.witness([running]) as sent:
-        acknowledged += sent()
+    acknowledged += stage.send([running])
     stage.until(lambda: len(stage.notes("evaluated")) > 5, "the experiment is under way")
     stage.kill(*stage.processes("gcs_server"))
     stage.settle(acknowledged)
@@ -129,8 +123,7 @@ def driver_stopped(stage: Stage) -> int:
         algorithm="lightgbm_regressor",
         param_grid={"learning_rate": [0.01 * number for number in range(1, 41)]},
     )
-    with stage.witness([request]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([request])
     stage.until(lambda: len(stage.query("SELECT 1 FROM trial_histories")) > 3, "the experiment is under way")
     (zombie,) = stage.processes(DRIVER)
     _suspend(stage, zombie)

@@ -19,6 +19,7 @@ import psutil
 from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, TRIAL_EVENTS, Topic
 from streams.child import alive
 from streams.reader import TopicReader
+from streams.run_folder import Record
 from tests.service import Service, request, running
 
 INTERFERENCE = Path(__file__).with_name("interference")
@@ -81,6 +82,18 @@ class Stage:
             process.kill()
             process.wait()
 
+    def send(self, requests: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Have a witness send requests, and wait for it: which were acknowledged."""
+        with self.witness(requests) as acknowledged:
+            return acknowledged()
+
+    def deploy(self) -> list[str]:
+        """Have an ensemble serve; the request for it, acknowledged."""
+        deploy = {"auto": True, "ensemble_name": "bot", "gate": False}
+        acknowledged = self.send([self.search("served", deploy=deploy)])
+        self.until(lambda: bool(self.query("SELECT 1 FROM ensembles WHERE state = 'deployed'")), "an ensemble serves")
+        return acknowledged
+
     def arm(self, moment: str) -> None:
         """Have the next process that comes to this moment stand still there."""
         (self.folder / f"reached.{moment}").unlink(missing_ok=True)
@@ -99,8 +112,15 @@ class Stage:
 
     def child(self, name: str) -> psutil.Process:
         """The process of broker, ray, worker or api, once it is ready."""
-        self.until(lambda: self.service.folder.running(name) is not None, f"{name} runs")
-        return psutil.Process(int(getattr(self.service.folder.running(name), "pid")))  # noqa: B009
+        found: list[Record] = []
+
+        def runs() -> bool:
+            record = self.service.folder.running(name)
+            found.extend([] if record is None else [record])
+            return record is not None
+
+        self.until(runs, f"{name} runs")
+        return psutil.Process(found[0].pid)
 
     def processes(self, *titles: str) -> list[psutil.Process]:
         """The service's processes whose command begins with, or whose program is called by one of `titles`."""

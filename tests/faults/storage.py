@@ -15,12 +15,10 @@ DRIVER, LANES = "ray::ExperimentDriver", ("ray::LaneTrainable", "ray::ResourceTr
 
 def database_disk_full(stage: Stage) -> int:
     """Loud and paused; what was acknowledged meanwhile is done when there is space again."""
-    with stage.witness([stage.search("before")]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([stage.search("before")])
     stage.settle(acknowledged)
     with _full(Path(stage.service.settings.store_url.split("///", 1)[1]).parent):
-        with stage.witness([stage.search(f"full-{number}", seed=number) for number in range(5)]) as sent:
-            acknowledged += sent()
+        acknowledged += stage.send([stage.search(f"full-{number}", seed=number) for number in range(5)])
         log = stage.service.folder.log("worker")
         stage.until(lambda: "database_away" in log.read_text() or "ended_by_failure" in log.read_text(), "it is told")
         time.sleep(5)
@@ -30,8 +28,7 @@ def database_disk_full(stage: Stage) -> int:
 
 def broker_disk_full(stage: Stage) -> int:
     """Kafka's own disk: nothing that it has acknowledged is lost."""
-    with stage.witness([stage.search("before")]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([stage.search("before")])
     stage.settle(acknowledged)
     requests = [stage.search(f"full-{number}", seed=number % 3) for number in range(60)]
     with stage.witness(requests, pause=0.1) as sent:
@@ -48,8 +45,7 @@ def broker_disk_full(stage: Stage) -> int:
 def store_damaged(stage: Stage) -> int:
     """SQLite's file and Tune's, cut off and garbled: the one is refused as it is, the others are of no account."""
     grid = {"learning_rate": [0.01 * number for number in range(1, 31)]}
-    with stage.witness([stage.search("garbled", algorithm="lightgbm_regressor", param_grid=grid)]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([stage.search("garbled", algorithm="lightgbm_regressor", param_grid=grid)])
     stage.until(lambda: len(stage.query("SELECT 1 FROM trial_histories")) > 3, "the experiment is under way")
     recorded = {f"{trial} 1" for (trial,) in stage.query("SELECT trial FROM trial_histories")}
     spoilt = _spoil(stage.service.settings.data_dir / "tune")

@@ -16,8 +16,7 @@ from tests.integration.test_search import DEADLY, LARGE, SLOW
 def asked_a_thousand_times(stage: Stage) -> int:
     """The same work under a thousand ids: one execution, a thousand answers."""
     count = 1000 if stage.whole else 20
-    with stage.witness([stage.search(f"same-{number}") for number in range(count)]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([stage.search(f"same-{number}") for number in range(count)])
     stage.until(
         lambda: len(stage.notes("evaluated")) > 1 or not stage.unfinished(acknowledged), "every request is answered"
     )
@@ -31,16 +30,13 @@ def asked_a_thousand_times(stage: Stage) -> int:
 def trials_misbehave(stage: Stage) -> int:
     """One eats memory, one dies, one never ends: each fails alone with its reason."""
     grid = {"alpha": [0.01, DEADLY, SLOW, LARGE], "l1_ratio": [0.5]}
-    with stage.witness([stage.search("wild", algorithm="misbehaving", param_grid=grid), stage.search("tame")]) as sent:
-        acknowledged = sent()
+    acknowledged = stage.send([stage.search("wild", algorithm="misbehaving", param_grid=grid), stage.search("tame")])
     stage.settle(acknowledged)
-    rows = stage.query("SELECT t.configuration, t.status, t.reasons FROM trials t WHERE t.experiment = 'wild'")
-    if not rows:
-        rows = stage.query(
-            "SELECT t.configuration, t.status, t.reasons FROM trials t JOIN requests r ON r.experiment = t.experiment "
-            "WHERE r.request_id = 'wild'"
-        )
-    found = {json.loads(row[0])["alpha"]: [reason["code"] for reason in json.loads(row[2])] for row in rows}
+    rows = stage.query(
+        "SELECT t.configuration, t.reasons FROM trials t JOIN requests r ON r.experiment = t.experiment "
+        "WHERE r.request_id = 'wild'"
+    )
+    found = {json.loads(each)["alpha"]: [one["code"] for one in json.loads(reasons)] for each, reasons in rows}
     if found != {0.01: [], DEADLY: ["worker_failed"], SLOW: ["out_of_time"], LARGE: ["out_of_memory"]}:
         raise Violated(f"trials ended otherwise: {found}")
     return stage.audit(acknowledged) + len(found)
@@ -48,13 +44,9 @@ def trials_misbehave(stage: Stage) -> int:
 
 def broker_unreachable_for_producers(stage: Stage) -> int:
     """It refuses what the service tells, and is read from all the same: nothing read counts as done."""
-    served = stage.search("served", deploy={"auto": True, "ensemble_name": "bot", "gate": False})
-    with stage.witness([served]) as sent:
-        acknowledged = sent()
-    stage.until(lambda: bool(stage.query("SELECT 1 FROM ensembles WHERE state = 'deployed'")), "it serves")
+    acknowledged = stage.deploy()
     with _taking_nothing(stage, [topic.name for topic in (*SIGNALS_BY_MODE.values(), EXPERIMENT_EVENTS)]):
-        with stage.witness([stage.search("meanwhile", seed=7)]) as sent:
-            acknowledged += sent()
+        acknowledged += stage.send([stage.search("meanwhile", seed=7)])
         sent_ticks = send_ticks(stage, 30)
         time.sleep(15)
     answered = answers_to(stage, sent_ticks)

@@ -6,15 +6,19 @@ import pytest
 
 from orchestrator.core.lifecycle import State
 from orchestrator.core.resuming import EVERYTHING, Resuming
-from orchestrator.store import commands, experiments, resuming, trials
+from orchestrator.store import commands, experiments, leases, resuming, trials
 from orchestrator.store.database import Database
+from orchestrator.store.errors import LeaseLost
+from orchestrator.store.leases import Fenced
 from orchestrator.store.requests import Duplicate, NotResumed
 from orchestrator.store.tables import TrialStatus
 from schemas.base import Reason
+from schemas.experiments import GatePassed
 from schemas.search import Deploy
 from tests.contracts.store.makers import (
     NOW,
     REASON,
+    VERDICT,
     admit,
     completed,
     digest,
@@ -64,6 +68,35 @@ async def test_cancelling_ends_an_experiment_once_and_keeps_what_has_ended(db: D
     assert await everything(db) == before
     assert await state(db, name) is State.CANCELLED
     assert [event.event for event in await events(db, "experiment-events", name)][-1] == "cancelled"
+
+
+async def test_what_the_gate_has_judged_is_over_and_is_not_cancelled(db: Database) -> None:
+    name = await founded(db, 1, State.SELECTED)
+    event = GatePassed(experiment=name, request_id="request-1", sequence=0, emitted_at=NOW, verdict=VERDICT)
+    async with db.transaction() as tx:
+        await experiments.note(tx, name, event, NOW)
+    before = await everything(db)
+    async with db.transaction() as tx:
+        (reason,) = await resuming.cancel(tx, name, LATER)
+    assert reason.code == "not_cancellable"
+    assert await everything(db) == before
+
+
+async def test_a_driver_that_was_not_ended_yet_when_its_experiment_was_resumed_writes_nothing(db: Database) -> None:
+    name = await founded(db, 1, State.RUNNING, name="mine")
+    async with db.transaction() as tx:
+        lease = await leases.acquire(tx, leases.driver_of(name), "its driver", timedelta(minutes=1))
+    assert lease is not None
+    async with db.transaction() as tx:
+        assert await resuming.cancel(tx, name, NOW) == ()
+        assert await resuming.resume(tx, name, EVERYTHING, NOW) == ()
+    with pytest.raises(LeaseLost):
+        async with Fenced(db, lease).transaction():
+            pass
+    async with db.transaction() as tx:
+        again = await leases.acquire(tx, lease.name, "another", timedelta(minutes=1))
+    assert again is not None
+    assert again.epoch == lease.epoch + 1
 
 
 async def test_resuming_keeps_what_is_completed_and_runs_what_failed_again(db: Database) -> None:
