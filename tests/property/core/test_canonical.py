@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.canonical import FLOAT_DIGITS, canonical_json, fingerprint, search_key
-from orchestrator.core.dataset import Terms
 from orchestrator.core.grid import expand, size
-from orchestrator.core.splits import FoldPlan
 from schemas.search import Costs, SearchRequest
+from tests.unit.core.test_canonical import FINGERPRINT
 
 text = st.text(max_size=5)
 leaf = (
@@ -71,21 +70,7 @@ ALPHAS = st.floats(1e-5, 1.0)
 
 
 def described(alpha: float = 0.1, digits: int = FLOAT_DIGITS, **changed: Any) -> str:
-    base: dict[str, Any] = {
-        "algorithm": "elasticnet",
-        "algorithm_version": "1",
-        "data_hash": "0" * 64,
-        "ticker": "AAPL",
-        "timeframe": "1d",
-        "terms": Terms(),
-        "folds": FoldPlan(),
-        "cost": 0.0002,
-        "threshold": 0.7,
-        "exit_threshold": 0.35,
-        "seed": 42,
-        "calendar": "XNYS",
-    }
-    return fingerprint({"alpha": alpha}, digits=digits, **base | changed)
+    return fingerprint({"alpha": alpha}, digits=digits, **FINGERPRINT | changed)
 
 
 @given(BASIS_POINTS, BASIS_POINTS, DIGITS)

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ REQUEST = {
     "tickers": ["AAPL", "MSFT"],
     "param_grid": {"alpha": [0.1, 0.2], "l1_ratio": [0.5]},
 }
-FINGERPRINT = {
+FINGERPRINT: dict[str, Any] = {
     "algorithm": "elasticnet",
     "algorithm_version": "1",
     "data_hash": "0" * 64,
