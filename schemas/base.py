@@ -7,7 +7,7 @@ this package does.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -34,6 +34,7 @@ _NOT_AN_INSTANT = "must be an RFC 3339 time with an offset, such as 2026-01-15T2
 LARGEST_FLOAT = 1.7976931348623157e308
 LARGEST_INTEGER = 2**53 - 1
 """Above it, a parser that reads numbers as doubles (most do) loses digits."""
+LARGEST_COUNT = 1_000_000_000
 SHORT_TEXT = 256
 NO_NUL = r"^[^\x00]*$"
 JsonObject = dict[str, Any]
@@ -63,7 +64,7 @@ def parse_instant(value: object) -> datetime:
 
 def format_instant(value: datetime) -> str:
     """Write an aware datetime as RFC 3339, UTC, always with six digits of microseconds."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _whole(value: object) -> object:
@@ -150,8 +151,8 @@ Instant = Annotated[
 Number = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 Integer = Annotated[int, Whole(-LARGEST_INTEGER, LARGEST_INTEGER)]
 Sequence = Annotated[int, Whole(0, LARGEST_INTEGER)]
-Count = Annotated[int, Whole(0, 1_000_000_000)]
-Version = Annotated[int, Whole(1, 1_000_000_000)]
+Count = Annotated[int, Whole(0, LARGEST_COUNT)]
+Version = Annotated[int, Whole(1, LARGEST_COUNT)]
 SchemaVersion = Annotated[Literal[1], BeforeValidator(_number)]
 Position = Annotated[Literal[-1, 0, 1], BeforeValidator(_number)]
 
@@ -176,6 +177,12 @@ Json = Annotated[Any, _FreeForm()]
 
 Mode = Literal["live", "replay", "shadow", "paper"]
 Voting = Literal["hard", "soft"]
+
+
+def pattern_of(text: Any) -> str:
+    """The regular expression of one of the text types above."""
+    (pattern,) = (each.pattern for each in get_args(text)[1:] if isinstance(each, StringConstraints))
+    return str(pattern)
 
 
 class Message(BaseModel):

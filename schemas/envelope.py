@@ -16,11 +16,12 @@ from typing_extensions import TypeForm
 
 from schemas.base import Message, Reason, format_instant, parse_instant
 from schemas.faults import reasons_of
-from schemas.trace_context import TraceContext, parse_traceparent
+from schemas.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 NESTING_LIMIT = 200
 """A value inside more arrays and objects than this is not read."""
 CONTENT_TYPE = b"application/json"
+_SPECVERSION, _CONTENT = ("ce_specversion", b"1.0"), ("content-type", CONTENT_TYPE)
 _LONGEST_HEADER = 256
 _M = TypeVar("_M", bound=Message)
 
@@ -93,15 +94,23 @@ def headers_of(
         time: when the event happened.
         traceparent: W3C trace context.
     """
+    trace = None if traceparent is None else traceparent.encode()
+    return written_headers(message_id, message.TYPE, source.encode(), format_instant(time).encode(), trace)
+
+
+def written_headers(message_id: str, kind: str, source: bytes, time: bytes, traceparent: bytes | None) -> Headers:
+    """The headers of `headers_of`, of what is written already."""
     headers = [
-        ("ce_specversion", b"1.0"),
+        _SPECVERSION,
         ("ce_id", message_id.encode()),
-        ("ce_type", message.TYPE.encode()),
-        ("ce_source", source.encode()),
-        ("ce_time", format_instant(time).encode()),
-        ("content-type", CONTENT_TYPE),
+        ("ce_type", kind.encode()),
+        ("ce_source", source),
+        ("ce_time", time),
+        _CONTENT,
     ]
-    return headers if traceparent is None else [*headers, ("traceparent", traceparent.encode())]
+    if traceparent is not None:
+        headers.append((TRACEPARENT, traceparent))
+    return headers
 
 
 def read_headers(headers: Iterable[tuple[str, bytes | None]] | None) -> Envelope:
@@ -112,7 +121,7 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]] | None) -> Envelope
         type=found.get("ce_type"),
         source=found.get("ce_source"),
         time=_instant(found.get("ce_time")),
-        trace=parse_traceparent(found.get("traceparent", "")),
+        trace=parse_traceparent(found.get(TRACEPARENT, "")),
     )
 
 

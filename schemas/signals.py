@@ -31,8 +31,13 @@ SignalId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 def signal_id(ensemble: str, ticker: str, timeframe: str, event_time: datetime, revision: int, mode: str) -> str:
     """The same tick and ensemble always give the same id, so a redelivery, even after a swap, is the same signal."""
-    parts = (ensemble, ticker, timeframe, format_instant(event_time), str(revision), mode)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return written_id(ensemble, ticker, timeframe, format_instant(event_time), revision, mode)
+
+
+def written_id(ensemble: str, ticker: str, timeframe: str, event_time: str, revision: int, mode: str) -> str:
+    """`signal_id`, of an event time that is written already."""
+    text = f"{ensemble}\n{ticker}\n{timeframe}\n{event_time}\n{revision}\n{mode}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Vote(Part):

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from schemas.base import Count, FeatureName, Instant, Message, Mode, Name, Number, Sequence, Ticker, Timeframe
 
+MOST_FEATURES = 10_000
+TradingStatus = Literal["trading", "halted", "auction", "closed"]
+
 
 class FeatureTick(Message):
     """De-duplicated by (ticker, timeframe, event_time, revision)."""
@@ -20,7 +23,7 @@ class FeatureTick(Message):
     """When the features could be known."""
     revision: Count = 0
     """0, then one more with each correction of the same bar."""
-    features: Annotated[dict[FeatureName, Number | None], Field(max_length=10_000)]
+    features: Annotated[dict[FeatureName, Number | None], Field(max_length=MOST_FEATURES)]
     """Value by name; null where it could not be computed."""
     price: Annotated[Number, Field(gt=0)] | None = None
     bid: Annotated[Number, Field(gt=0)] | None = None
@@ -28,5 +31,5 @@ class FeatureTick(Message):
     is_final: bool = True
     feature_set: Name | None = None
     sequence: Sequence | None = None
-    trading_status: Literal["trading", "halted", "auction", "closed"] = "trading"
+    trading_status: TradingStatus = "trading"
     mode: Mode = "live"

@@ -3,10 +3,12 @@
 import re
 from dataclasses import dataclass, replace
 
+TRACEPARENT = "traceparent"
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
 _SAMPLED = 1
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_PLAIN = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ def parse_traceparent(text: str) -> TraceContext | None:
     if version == "ff" or (version == "00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
         return None
     return TraceContext(trace_id, span_id, int(flags, 16) & _SAMPLED)
+
+
+def is_plain(header: bytes) -> bool:
+    """Whether a `traceparent` is already written as `TraceContext` would write it."""
+    return _PLAIN.fullmatch(header) is not None
 
 
 def begin_trace(random: bytes) -> TraceContext:

@@ -8,16 +8,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
 
-from schemas.ticks import FeatureTick
+from schemas.codec import Tick
 from serving.answer import BatchAnswer, FeatureBatch
 from serving.replica import NotServing
+from streams.decision import Sheet
 from streams.leaving import farewell
 from streams.routes import Route
 from streams.source import Record
@@ -45,20 +45,18 @@ class Answerer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A tick that one ensemble owes an answer."""
 
-    tick: FeatureTick
+    tick: Tick
     record: Record
     route: Route
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """What an ensemble said to a tick, in which row of its answer, and when; None: nothing while it was waited for."""
 
-    answer: BatchAnswer | None
+    sheet: Sheet | None
     row: int
     at: datetime
 
@@ -97,22 +95,22 @@ class Asking:
         ensemble, groups = route.ensemble, _alike(asked, places)
         batches = [_features([asked[place].tick for place in group]) for group in groups]
         patience = self._patience(ensemble, [asked[place].tick for place in places])
-        answers: list[tuple[BatchAnswer | None, datetime]]
+        answers: list[tuple[Sheet | None, datetime]]
         if route.left is None:
             answers = await asyncio.gather(*(self._answer(ensemble, batch, patience) for batch in batches))
         else:
-            answers = [(farewell(route.left, batch), self._clock()) for batch in batches]
-        if any(answer is None for answer, _ in answers):
+            answers = [(Sheet(farewell(route.left, batch)), self._clock()) for batch in batches]
+        if any(sheet is None for sheet, _ in answers):
             self._silent.add(ensemble)
         else:
             self._silent.discard(ensemble)
         return {
-            place: Said(answer, row, at)
-            for group, (answer, at) in zip(groups, answers, strict=True)
+            place: Said(sheet, row, at)
+            for group, (sheet, at) in zip(groups, answers, strict=True)
             for row, place in enumerate(group)
         }
 
-    def _patience(self, ensemble: str, ticks: Sequence[FeatureTick]) -> timedelta:
+    def _patience(self, ensemble: str, ticks: Sequence[Tick]) -> timedelta:
         """How long an answer to any of these ticks is worth waiting for."""
         longest = GLANCE if ensemble in self._silent else min(PATIENCE, self._ttl / 2)
         now = self._clock()
@@ -121,7 +119,7 @@ class Asking:
 
     async def _answer(
         self, ensemble: str, batch: FeatureBatch, patience: timedelta
-    ) -> tuple[BatchAnswer | None, datetime]:
+    ) -> tuple[Sheet | None, datetime]:
         """The answer, None where none has come in time; and when that was."""
         until = self._clock() + patience
         with suppress(TimeoutError):
@@ -129,7 +127,7 @@ class Asking:
             async with asyncio.timeout(patience.total_seconds()):
                 while self._clock() < until:
                     try:
-                        return await self._answerer.answer(ensemble, batch), self._clock()
+                        return Sheet(await self._answerer.answer(ensemble, batch)), self._clock()
                     except NotServing as error:
                         log.warning("ensemble_is_not_serving", ensemble=ensemble, error=str(error))
                     await asyncio.sleep(RETRY_SECONDS)
@@ -153,7 +151,7 @@ def _alike(asked: Sequence[Asked], places: Sequence[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _features(ticks: Sequence[FeatureTick]) -> FeatureBatch:
+def _features(ticks: Sequence[Tick]) -> FeatureBatch:
     names = tuple(ticks[0].features)
     matrix = np.array([list(tick.features.values()) for tick in ticks], dtype=np.float64)
     return FeatureBatch(

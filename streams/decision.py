@@ -3,23 +3,38 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from functools import lru_cache
 
 import numpy as np
 
+from orchestrator.core.arrays import Floats
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.position import position
-from schemas.base import Position, Reason
-from schemas.signals import Signal, Vote, signal_id
-from schemas.ticks import FeatureTick
+from schemas.base import Reason, format_instant
+from schemas.codec import Tick, WireSignal, WireVote, wire_reasons
+from schemas.signals import written_id
 from serving.answer import BatchAnswer
 from streams.memory import Answered
 from streams.routes import heard_on
 
-VOTES: Mapping[int, Literal["BUY", "SELL", "HOLD"]] = {1: "BUY", -1: "SELL", 0: "HOLD"}
-TARGETS: Mapping[int, Position] = {1: 1, -1: -1, 0: 0}
+VOTES: Mapping[int, str] = {1: "BUY", -1: "SELL", 0: "HOLD"}
 BARS_TO_EXIT = 2
 """A position decided at a close is taken one bar later at the earliest and held for a bar."""
+written = lru_cache(maxsize=4096)(format_instant)
+"""A time as signals have it; most are those of many signals."""
+
+_HALTED = Reason(
+    code="trading_halted",
+    message="trading in the instrument is halted, so that a change of position could not be carried out",
+)
+_NOT_COVERED = Reason(
+    code="not_covered",
+    message="no version that serves covers this instrument, so nothing is held; deploy one that does",
+)
+_FLAT = Reason(
+    code="flat_at_close",
+    message="a position taken now would be held over the close, and the session policy is flat at the close",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,49 @@ class Moment:
     """The position would be held over a close that the session policy forbids."""
 
 
-def must_be_flat(tick: FeatureTick, answer: BatchAnswer, calendar: Calendar) -> bool:
+class Sheet:
+    """An ensemble's answer to a batch, row by row in plain numbers: arrays are slow to read one figure at a time.
+
+    Attributes:
+        answer: what was written out.
+    """
+
+    def __init__(self, answer: BatchAnswer) -> None:
+        self.answer = answer
+        self.covered: list[bool] = answer.covered.tolist()
+        self.score: list[float] = answer.score.tolist()
+        self.confidence = _known(answer.confidence)
+        self.p_correct = _known(answer.p_correct)
+        self.edge_bps = _known(answer.edge_bps)
+        self._figures = zip(
+            answer.votes.tolist(),
+            answer.strengths.tolist(),
+            answer.confidences.tolist(),
+            answer.predictions.tolist(),
+            strict=True,
+        )
+        self._votes = [*self._figures]
+
+    def votes(self, ticker: str, row: int) -> list[WireVote]:
+        """The members' votes; none where the ensemble abstains."""
+        if self.score[row] != self.score[row]:
+            return []
+        return [
+            WireVote(member, VOTES[vote], strength, confidence, prediction)
+            for member, vote, strength, confidence, prediction in zip(
+                self.answer.members.get(ticker, ()), *self._votes[row], strict=False
+            )
+        ]
+
+
+def _known(figures: Floats) -> list[float | None]:
+    finite = np.isfinite(figures)
+    if finite.all():
+        return list(figures.tolist())
+    return [figure if known else None for figure, known in zip(figures.tolist(), finite.tolist(), strict=True)]
+
+
+def must_be_flat(tick: Tick, answer: BatchAnswer, calendar: Calendar) -> bool:
     """Whether the ensemble's session policy forbids any position from this bar on."""
     return answer.session_policy == "flat_at_close" and calendar.crosses_close(
         tick.event_time, tick.timeframe, BARS_TO_EXIT
@@ -40,8 +97,8 @@ def must_be_flat(tick: FeatureTick, answer: BatchAnswer, calendar: Calendar) -> 
 
 
 def decide(
-    tick: FeatureTick, answer: BatchAnswer, row: int, newest: Answered | None, moment: Moment
-) -> tuple[Signal, Answered]:
+    tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: Moment
+) -> tuple[WireSignal, Answered]:
     """The signal of one tick, and what is remembered of it.
 
     BUY, SELL and HOLD tell how the target position changes: up, down, or not. An abstention is HOLD with no target.
@@ -49,16 +106,18 @@ def decide(
 
     Args:
         tick: the tick, fresh for this ensemble.
-        answer: the ensemble's answers to a batch; `row` is this tick's.
+        sheet: the ensemble's answers to a batch; `row` is this tick's.
         newest: what the place answered last.
         moment: of the decision.
     """
+    answer = sheet.answer
     revises = newest is not None and newest.event_time == tick.event_time
     held = 0 if newest is None else newest.position
     before = newest.position_before if newest is not None and revises else held
-    score = float(answer.score[row])
-    flat = moment.must_be_flat or not answer.covered[row]
-    abstains = not flat and (tick.trading_status == "halted" or not np.isfinite(score))
+    score = sheet.score[row]
+    known = score == score
+    flat = moment.must_be_flat or not sheet.covered[row]
+    abstains = not flat and (tick.trading_status == "halted" or not known)
     # Who abstains leaves what is held, also where that is what the revision before has said.
     after = (
         held
@@ -71,68 +130,47 @@ def decide(
             flat=flat,
         )
     )
-    mode = heard_on(answer.served.mode, tick.mode)
-    identity = signal_id(answer.served.ensemble, tick.ticker, tick.timeframe, tick.event_time, tick.revision, mode)
-    votes = _votes(answer, tick.ticker, row)
-    signal = Signal(
+    served = answer.served
+    mode = heard_on(served.mode, tick.mode)
+    event_time = written(tick.event_time)
+    identity = written_id(served.ensemble, tick.ticker, tick.timeframe, event_time, tick.revision, mode)
+    votes = sheet.votes(tick.ticker, row)
+    signal = WireSignal(
         id=identity,
-        ensemble=answer.served.ensemble,
-        version=answer.served.version,
+        ensemble=served.ensemble,
+        version=served.version,
         ticker=tick.ticker,
         timeframe=tick.timeframe,
-        event_time=tick.event_time,
+        event_time=event_time,
         revision=tick.revision,
         supersedes=newest.signal_id if newest is not None and revises else None,
-        emitted_at=moment.now,
-        valid_until=moment.valid_until,
-        signal="HOLD" if abstains else VOTES[int(np.sign(after - before))],
-        target_position=None if abstains else TARGETS[after],
-        confidence=_known(answer.confidence[row]) or 0.0,
-        score=_known(score),
-        p_correct=_known(answer.p_correct[row]),
-        edge_bps=_known(answer.edge_bps[row]),
+        emitted_at=written(moment.now),
+        valid_until=written(moment.valid_until),
+        signal="HOLD" if abstains else VOTES[(after > before) - (after < before)],
+        target_position=None if abstains else after,
+        confidence=sheet.confidence[row] or 0.0,
+        score=score if known else None,
+        p_correct=sheet.p_correct[row],
+        edge_bps=sheet.edge_bps[row],
         num_models=len(votes),
         voting_method=answer.voting,
         votes=votes,
         model_age=max(0.0, (tick.event_time - answer.trained_through).total_seconds()),
-        gate=answer.served.gate,
+        gate=served.gate,
         mode=mode,
-        reasons=_reasons(tick, answer, row, moment),
+        reasons=wire_reasons(_reasons(tick, sheet, row, moment)),
         experiment=answer.experiment,
         calibration_id=answer.calibration_ids.get(tick.ticker),
     )
     return signal, Answered(tick.event_time, tick.revision, identity, after, before)
 
 
-def _votes(answer: BatchAnswer, ticker: str, row: int) -> tuple[Vote, ...]:
-    """The members' votes; none where the ensemble abstains."""
-    if not np.isfinite(answer.score[row]):
-        return ()
-    return tuple(
-        Vote(
-            member=member,
-            vote=VOTES[int(answer.votes[row, column])],
-            strength=float(answer.strengths[row, column]),
-            confidence=float(answer.confidences[row, column]),
-            predicted_return=float(answer.predictions[row, column]),
-        )
-        for column, member in enumerate(answer.members[ticker])
-    )
-
-
-def _reasons(tick: FeatureTick, answer: BatchAnswer, row: int, moment: Moment) -> tuple[Reason, ...]:
-    reasons = answer.reasons[row]
+def _reasons(tick: Tick, sheet: Sheet, row: int, moment: Moment) -> tuple[Reason, ...]:
+    reasons = sheet.answer.reasons[row]
     if tick.trading_status == "halted":
-        message = "trading in the instrument is halted, so that a change of position could not be carried out"
-        reasons = (*reasons, Reason(code="trading_halted", message=message))
-    if not answer.covered[row]:
-        message = "no version that serves covers this instrument, so nothing is held; deploy one that does"
-        reasons = (*reasons, Reason(code="not_covered", message=message))
+        reasons = (*reasons, _HALTED)
+    if not sheet.covered[row]:
+        reasons = (*reasons, _NOT_COVERED)
     if moment.must_be_flat:
-        message = "a position taken now would be held over the close, and the session policy is flat at the close"
-        reasons = (*reasons, Reason(code="flat_at_close", message=message))
+        reasons = (*reasons, _FLAT)
     return reasons
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -5,13 +5,13 @@ written after its signal is durable, and the partition of the tick that caused i
 that whoever reads that partition of ticks knows where its states are.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
-from schemas.envelope import Undecodable, decode, encode
+from schemas.envelope import Undecodable, decode
 from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE
 from streams.publisher import Outgoing
@@ -25,8 +25,7 @@ Place = tuple[str, str, str, str]
 HELD, HELD_BEFORE = "held_position", "held_position_before"
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """The newest answer in one place.
 
     Attributes:
@@ -77,14 +76,9 @@ class SignalMemory:
         """The newest answer in a place."""
         return self._answered.get(place)
 
-    def remember(self, answers: Mapping[Place, Answered]) -> None:
-        """Take over answers whose signals are durable."""
-        self._answered.update(answers)
-
-
-def place_of(signal: Signal) -> Place:
-    """Where a signal is the newest answer."""
-    return signal.ensemble, signal.ticker, signal.timeframe, signal.mode
+    def remember(self, place: Place, answered: Answered) -> None:
+        """Take over an answer."""
+        self._answered[place] = answered
 
 
 def state_partition(tick_partition: int) -> int:
@@ -92,14 +86,13 @@ def state_partition(tick_partition: int) -> int:
     return tick_partition % SIGNAL_STATE.partitions
 
 
-def state_record(signal: Signal, answered: Answered, tick_partition: int) -> Outgoing:
-    """The record that makes an answer found again after a restart or a rebalance."""
+def state_record(place: Place, signal: bytes, answered: Answered, tick_partition: int) -> Outgoing:
+    """The record that makes an answer, written as it was published, found again after a restart or a rebalance."""
     headers = (
         (HELD, str(answered.position).encode()),
         (HELD_BEFORE, str(answered.position_before).encode()),
     )
-    key = "|".join(place_of(signal)).encode()
-    return Outgoing(SIGNAL_STATE.name, key, encode(signal), headers, state_partition(tick_partition))
+    return Outgoing(SIGNAL_STATE.name, "|".join(place).encode(), signal, headers, state_partition(tick_partition))
 
 
 def read_state(record: Record) -> tuple[Place, Answered]:
@@ -112,7 +105,8 @@ def read_state(record: Record) -> tuple[Place, Answered]:
     signal = decode(Signal, record.value)
     headers = dict(record.headers)
     held, before = (_position(headers.get(name)) for name in (HELD, HELD_BEFORE))
-    return place_of(signal), Answered(signal.event_time, signal.revision, signal.id, held, before)
+    place = (signal.ensemble, signal.ticker, signal.timeframe, signal.mode)
+    return place, Answered(signal.event_time, signal.revision, signal.id, held, before)
 
 
 def _position(header: bytes | None) -> int:

@@ -5,8 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -20,14 +19,13 @@ ANY_SIZE = 1_000_000_000
 must pass this client again as a dead letter."""
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One record to produce. `partition` None: by the key."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
     partition: int | None = None
 
 
@@ -72,6 +70,8 @@ class Publisher:
                 "compression.type": "zstd",
                 "message.max.bytes": ANY_SIZE,
                 "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
+                # What was acknowledged needs no call each: only what was not is told.
+                "delivery.report.only.error": True,
                 "partitioner": "murmur2_random",
             },
             logger=logging.getLogger("librdkafka"),
@@ -91,13 +91,21 @@ class Publisher:
         errors: list[KafkaError] = []
         missing: list[str] = []
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
+        def failed(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 errors.append(error)
                 missing.append(str(message.topic()))
 
-        for record in records:
-            self._produce(record, delivered)
+        produce, poll = self._producer.produce, self._producer.poll
+        for topic, key, value, headers, partition in records:
+            where = BY_KEY if partition is None else partition
+            while True:
+                try:
+                    produce(topic, value, key, where, failed, None, 0, headers)
+                except BufferError:
+                    poll(0.1)
+                else:
+                    break
         left = self._producer.flush(DELIVERY_SECONDS + 5)
         if errors or left:
             topics = sorted(set(missing)) or sorted({record.topic for record in records})
@@ -105,23 +113,6 @@ class Publisher:
             raise NotDelivered(topics, len(errors) + int(left), cause)
         for topic, count in Counter(record.topic for record in records).items():
             PUBLISHED.labels(topic).inc(count)
-
-    def _produce(self, record: Outgoing, delivered: Any) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    partition=BY_KEY if record.partition is None else record.partition,
-                    headers=[*record.headers],
-                    on_delivery=delivered,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                self._producer.poll(0)
-                return
 
     async def close(self) -> None:
         """Wait for what is on its way, then end the thread."""

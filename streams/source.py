@@ -8,19 +8,20 @@ uncommitted, and the next worker reads it again.
 import asyncio
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import methodcaller
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.envelope import read_headers
 from schemas.topics import Topic
-from schemas.trace_context import SPAN_ID_BYTES, TRACE_ID_BYTES, TraceContext, begin_trace
-from streams.repeating import OnFailure, Repeating
+from schemas.trace_context import SPAN_ID_BYTES, TRACE_ID_BYTES, TRACEPARENT, TraceContext, begin_trace, is_plain
+from streams.repeating import DRAIN_SECONDS, OnFailure, Repeating
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,7 @@ def group_of(topic: Topic) -> str:
     return f"orchestrator.{topic.name}"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record as it was read."""
 
     topic: str
@@ -54,16 +54,27 @@ class Record:
         digest = hashlib.sha256(place + (self.value or b"")).digest()
         return read_headers(self.headers).trace or begin_trace(digest[: TRACE_ID_BYTES + SPAN_ID_BYTES])
 
+    @property
+    def traceparent(self) -> bytes:
+        """The header that hands the record's trace on."""
+        for name, value in reversed(self.headers):
+            if name.lower() == TRACEPARENT:
+                if value is not None and is_plain(value):
+                    return value
+                break
+        return str(self.trace).encode()
+
     @classmethod
     def of(cls, message: Message) -> "Record":
         """The record that librdkafka handed over."""
+        partition, offset = message.partition(), message.offset()
         return cls(
-            topic=message.topic() or "",
-            partition=-1 if (partition := message.partition()) is None else partition,
-            offset=-1 if (offset := message.offset()) is None else offset,
-            key=message.key(),
-            value=message.value(),
-            headers=_headers(message),
+            message.topic() or "",
+            -1 if partition is None else partition,
+            -1 if offset is None else offset,
+            message.key(),
+            message.value(),
+            _headers(message),
         )
 
 
@@ -92,6 +103,11 @@ class Batch:
     records: tuple[Record, ...]
     finished: "asyncio.Future[None]" = field(repr=False)
 
+    @property
+    def newest(self) -> dict[int, int]:
+        """The offset of the last record of each partition."""
+        return {record.partition: record.offset for record in self.records}
+
     def succeed(self) -> None:
         """Say that the effect of every record is durable."""
         if not self.finished.done():
@@ -113,7 +129,7 @@ def soon(consumer: Consumer, size: int, timeout: float) -> list[Message]:
 
 
 class KafkaSource(Repeating):
-    """Feeds one topic to a channel, one batch in flight.
+    """Feeds one topic to a channel, few batches at once.
 
     Args:
         topic: the topic to read.
@@ -123,6 +139,9 @@ class KafkaSource(Repeating):
         on_failure: called with the error that ends consumption; the worker must then end too.
         on_assigned: called in the polling thread with the partitions just assigned, before any of their records.
         size: most records of a batch.
+        at_once: most batches in work; they are handed over, and end, in order.
+        stores: whether offsets are committed here; they are not where whoever takes the batches commits them with its
+            effects.
     """
 
     def __init__(
@@ -135,17 +154,22 @@ class KafkaSource(Repeating):
         on_failure: OnFailure,
         on_assigned: Callable[[Sequence[int]], None] | None = None,
         size: int = 500,
+        at_once: int = 1,
+        stores: bool = True,
     ) -> None:
         super().__init__(on_failure)
         self._topic = topic
         self._channel = channel
         self._on_assigned = on_assigned
         self._size = size
+        self._at_once = at_once
+        self._stores = stores
+        self._in_work: deque[Batch] = deque()
         self._config = config | {
             "group.id": group,
             "auto.offset.reset": "earliest",
             "enable.auto.offset.store": False,
-            "enable.auto.commit": True,
+            "enable.auto.commit": stores,
             "auto.commit.interval.ms": 1000,
             "partition.assignment.strategy": "cooperative-sticky",
             "fetch.wait.max.ms": 50,
@@ -160,13 +184,16 @@ class KafkaSource(Repeating):
 
     async def on_started(self) -> None:
         """Begin to poll."""
+        self._loop = asyncio.get_running_loop()
         await self._in_thread(self._open)
         await super().on_started()
 
     async def on_stop(self) -> None:
-        """Finish the batch in work, commit what is stored and leave the group."""
+        """Finish the batches in work, commit what is stored and leave the group."""
         await super().on_stop()
         if self._consumer is not None:
+            await self._ended()
+            await self._in_thread(self._store_ended)
             await self._in_thread(self._consumer.close)
             self._consumer = None
         self._thread.shutdown()
@@ -176,12 +203,27 @@ class KafkaSource(Repeating):
         messages = await self._in_thread(self._poll)
         if self.assigned:
             self.ready.set()
-        if not messages:
-            return
-        batch = Batch(tuple(map(Record.of, messages)), asyncio.get_running_loop().create_future())
-        await self._channel.send(value=batch)
-        await batch.finished
-        await self._in_thread(self._store, {record.partition: record.offset for record in batch.records})
+        if messages:
+            batch = Batch(tuple(map(Record.of, messages)), asyncio.get_running_loop().create_future())
+            self._in_work.append(batch)
+            await self._channel.send(value=batch)
+        await self._finish(at_most=self._at_once - 1)
+
+    async def _finish(self, *, at_most: int) -> None:
+        """Wait until no more batches than that are in work, and store the offsets of those that have ended."""
+        while self._in_work and (len(self._in_work) > at_most or self._in_work[0].finished.done()):
+            await self._in_work[0].finished
+            await self._in_thread(self._store_ended)
+
+    async def _ended(self) -> None:
+        """Wait for the batches in work, but not for ever."""
+        if self._in_work:
+            await asyncio.wait([batch.finished for batch in self._in_work], timeout=DRAIN_SECONDS)
+
+    def _store_ended(self) -> None:
+        """Store the offsets of the batches that have ended well, in order."""
+        while self._in_work and (ended := self._in_work[0].finished).done() and ended.exception() is None:
+            self._store(self._in_work.popleft().newest)
 
     def _open(self) -> None:
         self._consumer = Consumer(self._config, logger=logging.getLogger("librdkafka"))
@@ -195,6 +237,9 @@ class KafkaSource(Repeating):
         consumer.incremental_assign(partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Whoever has them next begins after what is in work here.
+        asyncio.run_coroutine_threadsafe(self._ended(), self._loop).result()
+        self._store_ended()
         self.assigned.difference_update(int(each.partition) for each in partitions)
         consumer.incremental_unassign(partitions)
 
@@ -219,7 +264,7 @@ class KafkaSource(Repeating):
             for partition, offset in newest.items()
             if partition in self.assigned
         ]
-        if offsets:
+        if self._stores and offsets:
             self._consumer.store_offsets(offsets=offsets)
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:

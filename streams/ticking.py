@@ -1,11 +1,12 @@
 """The tick path: a batch of ticks in, their signals out.
 
 Gather (decode, sort by what was answered before), ask each ensemble once for the whole batch, decide, publish; what one
-ensemble says does not wait for the others. A batch is finished only when its signals, then their states, are with the
-broker: whatever breaks off earlier is read again.
+ensemble says does not wait for the others, and while a batch is on its way to the broker, the next is decided. A batch
+is finished only when its signals, then their states, are with the broker: whatever breaks off earlier is read again.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -18,16 +19,17 @@ import structlog
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.errors import Refused
 from schemas.base import Mode, Reason
-from schemas.envelope import Undecodable, decode, encode, headers_of
-from schemas.signals import Signal, TickSkipped
-from schemas.ticks import FeatureTick
+from schemas.codec import Tick, WireSignal, read_tick, write_signal
+from schemas.envelope import Undecodable, encode, written_headers
+from schemas.signals import TickSkipped
 from schemas.topics import SIGNALS_BY_MODE
 from streams.asking import Answerer, Asked, Asking, Said
 from streams.dead_letters import dead_letter
-from streams.decision import Moment, decide, must_be_flat
+from streams.decision import Moment, decide, must_be_flat, written
+from streams.delivery import Delivery
 from streams.memory import Answered, Place, SignalMemory, state_record
 from streams.metrics import DEAD_LETTERS, SIGNAL_SECONDS, SIGNALS, SKIPS, TICKS
-from streams.publisher import NotDelivered, Outgoing, Publishing
+from streams.publisher import Outgoing
 from streams.routes import Route, Routes, heard_on
 from streams.source import Record
 from streams.triage import SKIPPED, TickRules, Triage, before, fault_of_clock, triage
@@ -36,8 +38,9 @@ log = structlog.get_logger(__name__)
 
 GRACE = timedelta(seconds=60)
 """How long past the next bar's close a signal stays valid: the time the next one may take."""
-RETRY_SECONDS = 1.0
-"""How long a broker is left alone that did not acknowledge."""
+TOPICS = {mode: topic.name for mode, topic in SIGNALS_BY_MODE.items()}
+
+Skipped = Literal["late", "ttl", "conflated", "dead_letter"]
 
 
 @dataclass
@@ -45,9 +48,13 @@ class Outbound:
     """What a batch has to say."""
 
     signals: list[Outgoing] = field(default_factory=list)
-    states: list[Outgoing] = field(default_factory=list)
+    states: dict[Place, tuple[bytes, Answered, int]] = field(default_factory=dict)
+    """Of each place the newest signal, what is remembered of it, and the partition of its tick."""
     dead: list[Outgoing] = field(default_factory=list)
-    answered: dict[Place, Answered] = field(default_factory=dict)
+    told: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Signals by what they say and on which topic they say it."""
+    slowest: float = 0.0
+    """Seconds from the `available_at` of a live tick to its signal, at most."""
 
 
 class TickPath:
@@ -57,11 +64,13 @@ class TickPath:
         answerer: asks the ensembles.
         routes: which ensembles cover a tick.
         memory: what was answered before.
-        publisher: where signals go.
+        delivery: takes signals to the broker.
         calendar: says when the next bar closes.
         rules: how old a tick may be.
         clock: the time.
         source: the CloudEvents source.
+        conflates_from: a batch of that many ticks or more lags, and only the newest tick of each instrument in it is
+            answered; None: every tick is.
     """
 
     def __init__(
@@ -70,81 +79,111 @@ class TickPath:
         answerer: Answerer,
         routes: Routes,
         memory: SignalMemory,
-        publisher: Publishing,
+        delivery: Delivery,
         calendar: Calendar,
         rules: TickRules,
         clock: Callable[[], datetime],
         source: str,
+        conflates_from: int | None = None,
     ) -> None:
         self._asking = Asking(answerer, rules.ttl, clock)
         self._routes = routes
         self._memory = memory
-        self._publisher = publisher
+        self._delivery = delivery
         self._rules = rules
         self._clock = clock
-        self._source = source
+        self._source = source.encode()
         self._calendar = calendar
+        self._conflates_from = conflates_from
         self._next_close = lru_cache(maxsize=4096)(calendar.next_close)
+        self._deciding = asyncio.Lock()
 
     async def take(self, records: Sequence[Record]) -> None:
-        """Answer every tick of a batch; a broker that does not acknowledge is waited for."""
-        out = Outbound()
-        asked = self._gather(records, out)
-        async with aclosing(self._asking.about(asked)) as parts:
-            async for said in parts:
-                for place in sorted(said):
-                    self._decide(asked[place], said[place], out)
-                await self._deliver(out)
-                out = Outbound()
-        await self._deliver(out)
-
-    async def _deliver(self, out: Outbound) -> None:
-        """Publish what was decided, signals before states, and remember it.
+        """Answer every tick of a batch, after those of the batch before; a broker that does not answer is waited for.
 
         What was decided stands, however long the broker takes: decided again, with another clock, the same tick could
         be given another answer under the same id.
         """
-        for records in ([*out.dead, *out.signals], out.states):
-            while True:
-                try:
-                    await self._publisher.publish(records)
-                except NotDelivered as error:
-                    log.error("not_delivered", topics=error.topics, missing=error.missing, cause=error.cause)
-                    await asyncio.sleep(RETRY_SECONDS)
-                else:
-                    break
-        self._memory.remember(out.answered)
+        on_their_way: list[asyncio.Task[None]] = []
+        async with self._deciding:
+            out = Outbound()
+            asked = self._gather(records, out)
+            async with aclosing(self._asking.about(asked)) as parts:
+                async for said in parts:
+                    for place in sorted(said):
+                        self._decide(asked[place], said[place], out)
+                    on_their_way.append(self._send(out))
+                    out = Outbound()
+            on_their_way.append(self._send(out))
+            on_their_way.append(asyncio.create_task(self._delivery.finish(records)))
+        await asyncio.gather(*on_their_way)
+
+    def _send(self, out: Outbound) -> asyncio.Task[None]:
+        """Have a part of a batch published, after what was sent before it; signals before their states."""
+        states = [state_record(place, *state) for place, state in out.states.items()]
+        for (signal, mode), count in out.told.items():
+            SIGNALS.labels(signal, mode).inc(count)
+        if out.slowest:
+            SIGNAL_SECONDS.observe(out.slowest)
+        return asyncio.create_task(self._delivery.send([*out.dead, *out.signals], states))
 
     def _gather(self, records: Sequence[Record], out: Outbound) -> list[Asked]:
         now = self._clock()
         asked: list[Asked] = []
         seen: dict[Place, Answered] = {}
+        outcomes: Counter[str] = Counter()
+        ticks = self._read(records, now, out, outcomes)
+        newest = self._newest(ticks)
+        for record, tick in ticks:
+            bar = (tick.event_time, tick.revision)
+            conflated = newest.get((tick.ticker, tick.timeframe, tick.mode), bar) != bar
+            covering = self._concerned(tick)
+            outcomes["covered" if covering else "uncovered"] += 1
+            for route in covering:
+                place = _place(route.ensemble, tick, route.mode)
+                each = Asked(tick, record, route)
+                verdict = triage(tick, seen.get(place) or self._memory.newest(place), now=now, rules=self._rules)
+                if verdict is not Triage.FRESH:
+                    self._pass_over(each, verdict, now, out)
+                elif conflated:
+                    self._skip(tick, record, route, "conflated", now, out)
+                else:
+                    asked.append(each)
+                    seen[place] = Answered(tick.event_time, tick.revision, "", 0, 0)
+        for outcome, count in outcomes.items():
+            TICKS.labels(outcome).inc(count)
+        return asked
+
+    def _read(
+        self, records: Sequence[Record], now: datetime, out: Outbound, outcomes: Counter[str]
+    ) -> list[tuple[Record, Tick]]:
+        """The final ticks of a batch; what is none goes to the dead letters alone."""
+        ticks: list[tuple[Record, Tick]] = []
         for record in records:
             try:
-                tick: FeatureTick = decode(FeatureTick, record.value)
+                tick = read_tick(record.value)
             except Undecodable as error:
                 self._bury(record, error.reasons, now, out)
                 continue
             if not tick.is_final:
-                TICKS.labels("not_final").inc()
-                continue
-            if faults := self._faults_of_time(tick, now):
+                outcomes["not_final"] += 1
+            elif faults := self._faults_of_time(tick, now):
                 self._bury(record, faults, now, out)
                 self._skip(tick, record, None, "dead_letter", now, out)
-                continue
-            covering = self._concerned(tick)
-            TICKS.labels("covered" if covering else "uncovered").inc()
-            for route in covering:
-                each, place = Asked(tick, record, route), _place(route.ensemble, tick, route.mode)
-                verdict = triage(tick, seen.get(place) or self._memory.newest(place), now=now, rules=self._rules)
-                if verdict is Triage.FRESH:
-                    asked.append(each)
-                    seen[place] = Answered(tick.event_time, tick.revision, "", 0, 0)
-                else:
-                    self._pass_over(each, verdict, now, out)
-        return asked
+            else:
+                ticks.append((record, tick))
+        return ticks
 
-    def _concerned(self, tick: FeatureTick) -> list[Route]:
+    def _newest(self, ticks: Sequence[tuple[Record, Tick]]) -> dict[tuple[str, str, Mode], tuple[datetime, int]]:
+        """The newest bar and revision of each instrument, timeframe and mode, where the others are passed over."""
+        newest: dict[tuple[str, str, Mode], tuple[datetime, int]] = {}
+        if self._conflates_from is not None and len(ticks) >= self._conflates_from:
+            for _, tick in ticks:
+                line, bar = (tick.ticker, tick.timeframe, tick.mode), (tick.event_time, tick.revision)
+                newest[line] = max(bar, newest.get(line, bar))
+        return newest
+
+    def _concerned(self, tick: Tick) -> list[Route]:
         """The ensembles that answer a tick: those that serve, and those that were deleted and still hold something."""
         return [
             route
@@ -156,7 +195,7 @@ class TickPath:
         newest = self._memory.newest(place)
         return newest is not None and newest.position != 0
 
-    def _faults_of_time(self, tick: FeatureTick, now: datetime) -> tuple[Reason, ...]:
+    def _faults_of_time(self, tick: Tick, now: datetime) -> tuple[Reason, ...]:
         fault = fault_of_clock(tick, now)
         if fault is not None:
             return (fault,)
@@ -167,13 +206,13 @@ class TickPath:
         return ()
 
     def _decide(self, each: Asked, said: Said, out: Outbound) -> None:
-        tick, answer, now = each.tick, said.answer, said.at
-        if answer is None:
+        tick, sheet, now = each.tick, said.sheet, said.at
+        if sheet is None:
             self._skip(tick, each.record, each.route, "ttl", now, out)
             return
         # Its mode is the serving version's, which may have become another's since the tick was gathered.
-        place = _place(each.route.ensemble, tick, answer.served.mode)
-        newest = before(tick, out.answered.get(place) or self._memory.newest(place))
+        place = _place(each.route.ensemble, tick, sheet.answer.served.mode)
+        newest = before(tick, self._memory.newest(place))
         verdict = triage(tick, newest, now=now, rules=self._rules)
         if verdict is not Triage.FRESH:
             self._pass_over(each, verdict, now, out)
@@ -181,15 +220,16 @@ class TickPath:
         moment = Moment(
             now=now,
             valid_until=self._next_close(tick.event_time, tick.timeframe) + GRACE,
-            must_be_flat=must_be_flat(tick, answer, self._calendar),
+            must_be_flat=must_be_flat(tick, sheet.answer, self._calendar),
         )
-        signal, answered = decide(tick, answer, said.row, newest, moment)
-        out.answered[place] = answered
-        out.signals.append(self._outgoing(signal, signal.id, each.record, now))
-        out.states.append(state_record(signal, answered, each.record.partition))
-        SIGNALS.labels(signal.signal, signal.mode).inc()
+        signal, answered = decide(tick, sheet, said.row, newest, moment)
+        self._memory.remember(place, answered)
+        value = write_signal(signal)
+        out.signals.append(self._outgoing(signal, signal.id, signal.emitted_at, each.record, value))
+        out.states[place] = (value, answered, each.record.partition)
+        out.told[signal.signal, signal.mode] += 1
         if tick.mode == "live":
-            SIGNAL_SECONDS.observe((now - tick.available_at).total_seconds())
+            out.slowest = max(out.slowest, (now - tick.available_at).total_seconds())
 
     def _pass_over(self, each: Asked, verdict: Triage, now: datetime, out: Outbound) -> None:
         if verdict in SKIPPED:
@@ -197,24 +237,14 @@ class TickPath:
         else:
             TICKS.labels("repeat").inc()
 
-    def _outgoing(self, message: Signal | TickSkipped, identity: str, cause: Record, now: datetime) -> Outgoing:
-        headers = headers_of(
-            message,
-            message_id=identity,
-            source=self._source,
-            time=now,
-            traceparent=str(cause.trace),
-        )
-        return Outgoing(SIGNALS_BY_MODE[message.mode].name, message.ticker.encode(), encode(message), tuple(headers))
+    def _outgoing(
+        self, message: WireSignal | TickSkipped, identity: str, time: str, cause: Record, value: bytes
+    ) -> Outgoing:
+        headers = written_headers(identity, message.TYPE, self._source, time.encode(), cause.traceparent)
+        return Outgoing(TOPICS[message.mode], message.ticker.encode(), value, headers)
 
     def _skip(
-        self,
-        tick: FeatureTick,
-        record: Record,
-        route: Route | None,
-        reason: Literal["late", "ttl", "dead_letter"],
-        now: datetime,
-        out: Outbound,
+        self, tick: Tick, record: Record, route: Route | None, reason: Skipped, now: datetime, out: Outbound
     ) -> None:
         skipped = TickSkipped(
             ticker=tick.ticker,
@@ -227,7 +257,7 @@ class TickPath:
             mode=heard_on(route.mode, tick.mode) if route is not None else tick.mode,
         )
         identity = f"{record.topic}:{record.partition}:{record.offset}:{skipped.ensemble or ''}"
-        out.signals.append(self._outgoing(skipped, identity, record, now))
+        out.signals.append(self._outgoing(skipped, identity, written(now), record, encode(skipped)))
         SKIPS.labels(reason).inc()
 
     def _bury(self, record: Record, reasons: Sequence[Reason], now: datetime, out: Outbound) -> None:
@@ -242,5 +272,5 @@ class TickPath:
         )
 
 
-def _place(ensemble: str, tick: FeatureTick, mode: Mode) -> Place:
+def _place(ensemble: str, tick: Tick, mode: Mode) -> Place:
     return ensemble, tick.ticker, tick.timeframe, heard_on(mode, tick.mode)

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Literal
 
 from schemas.base import Reason
-from schemas.ticks import FeatureTick
+from schemas.codec import Tick
 from streams.memory import Answered
 
 AHEAD_LIMIT = timedelta(seconds=5)
@@ -37,7 +37,7 @@ class TickRules:
     ttl: timedelta
 
 
-def fault_of_clock(tick: FeatureTick, now: datetime) -> Reason | None:
+def fault_of_clock(tick: Tick, now: datetime) -> Reason | None:
     """Why the tick's own times make it unusable; None when they do not."""
     if tick.mode == "live" and tick.event_time > now + AHEAD_LIMIT:
         return Reason(
@@ -49,13 +49,13 @@ def fault_of_clock(tick: FeatureTick, now: datetime) -> Reason | None:
     return None
 
 
-def before(tick: FeatureTick, newest: Answered | None) -> Answered | None:
+def before(tick: Tick, newest: Answered | None) -> Answered | None:
     """What was answered before this tick, as far as it counts: a replay that goes back begins anew, holding nothing."""
     goes_back = newest is not None and (tick.event_time, tick.revision) < newest.bar
     return None if tick.mode == "replay" and goes_back else newest
 
 
-def triage(tick: FeatureTick, newest: Answered | None, *, now: datetime, rules: TickRules) -> Triage:
+def triage(tick: Tick, newest: Answered | None, *, now: datetime, rules: TickRules) -> Triage:
     """Sort a tick by what its place has answered before and by its age.
 
     Args:

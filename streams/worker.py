@@ -36,6 +36,7 @@ from serving.deployer import Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
 from streams.commanding import Commands
+from streams.delivery import AtLeastOnce
 from streams.deploying import Deployments
 from streams.intake import Intake
 from streams.judging import Judge
@@ -194,7 +195,7 @@ class Worker:
             answerer=deployer,
             routes=routes,
             memory=memory,
-            publisher=await self._publisher(stack, config, linger_ms=0),
+            delivery=AtLeastOnce(await self._publisher(stack, config, linger_ms=0)),
             calendar=calendar_named(settings.calendar),
             rules=TickRules(ttl=timedelta(seconds=settings.signal_ttl)),
             clock=utc_now,
@@ -209,7 +210,7 @@ class Worker:
         sources = [
             self._consume(app, SEARCH_REQUESTS, config, intake.take, size=REQUEST_BATCH),
             self._consume(app, COMMANDS, config, commands.take, size=REQUEST_BATCH),
-            self._consume(app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, on_assigned=memory.restore),
+            self._consume(app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, at_once=2, on_assigned=memory.restore),
         ]
         await app.start()
         stack.push_async_callback(app.stop)
@@ -252,10 +253,14 @@ class Worker:
     ) -> KafkaSource:
         """A source for a topic, and the agent that takes its batches."""
         channel = app.channel(maxsize=1)
+        in_work: set[asyncio.Task[None]] = set()
 
         async def agent(batches: Any) -> None:
+            # The source says how many are in work at once; whoever takes them keeps them in order.
             async for batch in batches:
-                await carry_out(batch, topic, take)
+                task = asyncio.create_task(carry_out(batch, topic, take))
+                in_work.add(task)
+                task.add_done_callback(in_work.discard)
 
         app.agent(channel, name=topic.name, concurrency=1)(agent)
         return KafkaSource(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from orchestrator.core.position import position, positions
 from schemas.base import Mode
 from schemas.signals import Signal, signal_id
-from streams.decision import Moment, decide
+from streams.decision import Moment
 from streams.memory import Answered
-from tests.unit.streams.fakes import EXIT_THRESHOLD, NOW, THRESHOLD, bar, batch_answer, served, tick
+from tests.unit.streams.fakes import EXIT_THRESHOLD, NOW, THRESHOLD, bar, batch_answer, decided, served, tick
 
 # The thresholds themselves are where the rules touch.
 scores = (
@@ -27,19 +27,19 @@ def moment(*, flat: bool = False) -> Moment:
     return Moment(now=NOW, valid_until=NOW + timedelta(hours=1), must_be_flat=flat)
 
 
-def decided(
+def on_bar(
     hours: int, score: float, newest: Answered | None, *, revision: int = 0, flat: bool = False
 ) -> tuple[Signal, Answered]:
     answer = batch_answer(np.array([score]), ["AAPL"])
     on = tick(hours, None if math.isnan(score) else score, revision=revision)
-    return decide(on, answer, 0, newest, moment(flat=flat))
+    return decided(on, answer, 0, newest, moment(flat=flat))
 
 
 @given(st.lists(st.tuples(scores, st.booleans()), max_size=60))
 def test_the_positions_held_are_those_of_the_search(history: list[tuple[float, bool]]) -> None:
     newest, held = None, []
     for hours, (score, flat) in enumerate(history):
-        _, newest = decided(hours, score, newest, flat=flat)
+        _, newest = on_bar(hours, score, newest, flat=flat)
         held.append(newest.position)
     expected = positions(
         np.array([score for score, _ in history]),
@@ -58,7 +58,7 @@ def test_a_revision_starts_from_the_position_before_its_bar_and_supersedes_the_r
     for hours, (revisions, flat) in enumerate(feed):
         previous = None
         for revision, score in enumerate(revisions):
-            given_signal, newest = decided(hours, score, newest, revision=revision, flat=flat)
+            given_signal, newest = on_bar(hours, score, newest, revision=revision, flat=flat)
             if flat or not math.isnan(score):
                 held = position(score, before, threshold=THRESHOLD, exit_threshold=EXIT_THRESHOLD, flat=flat)
             assert (newest.position_before, newest.position) == (before, held)
@@ -74,7 +74,7 @@ def test_buy_sell_and_hold_tell_how_the_position_changes_and_an_abstention_has_n
     newest, held = None, 0
     for hours, (revisions, flat) in enumerate(feed):
         for revision, score in enumerate(revisions):
-            given_signal, newest = decided(hours, score, newest, revision=revision, flat=flat)
+            given_signal, newest = on_bar(hours, score, newest, revision=revision, flat=flat)
             change = newest.position - newest.position_before
             if math.isnan(score) and not flat:
                 assert (given_signal.signal, given_signal.target_position) == ("HOLD", None)
@@ -92,7 +92,7 @@ def test_what_is_remembered_names_the_signal_and_its_bar(
 ) -> None:
     answer = batch_answer(np.array([score]), ["AAPL"], by=served(mode=ensemble_mode))
     on = tick(1, revision=revision, mode=tick_mode)
-    given_signal, answered = decide(on, answer, 0, None, moment())
+    given_signal, answered = decided(on, answer, 0, None, moment())
     heard = ensemble_mode if tick_mode == "live" else tick_mode
     assert given_signal.mode == heard
     assert given_signal.id == signal_id("alpha", "AAPL", "1h", bar(1), revision, heard)

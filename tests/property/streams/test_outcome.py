@@ -12,11 +12,11 @@ from orchestrator.core.dataset import Dataset
 from orchestrator.core.metrics import score
 from orchestrator.core.position import positions
 from orchestrator.core.profit import net_returns
-from streams.decision import Moment, decide
+from streams.decision import Moment
 from streams.demo.engine import Book
 from streams.demo.outcome import held, outcome
 from streams.memory import Answered
-from tests.unit.streams.fakes import EXIT_THRESHOLD, NOW, THRESHOLD, bar, batch_answer, tick
+from tests.unit.streams.fakes import EXIT_THRESHOLD, NOW, THRESHOLD, bar, batch_answer, decided, tick
 
 scores = st.sampled_from([-1.0, -0.8, -0.5, -0.1, 0.1, 0.5, 0.8, 1.0]) | st.just(math.nan)
 feeds = st.lists(st.lists(scores, min_size=1, max_size=3), min_size=1, max_size=40)
@@ -32,7 +32,7 @@ def signals(feed: list[list[float]]) -> list[dict[str, Any]]:
         for revision, one in enumerate(revisions):
             on = tick(hours, revision=revision)
             moment = Moment(now=NOW, valid_until=on.event_time + timedelta(hours=1), must_be_flat=False)
-            signal, newest = decide(on, batch_answer(np.array([one]), ["AAPL"]), 0, newest, moment)
+            signal, newest = decided(on, batch_answer(np.array([one]), ["AAPL"]), 0, newest, moment)
             found.append(signal.model_dump(mode="json"))
     return found
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,8 @@ from orchestrator.core.calendar import calendar_named
 from schemas.envelope import decode, read_headers
 from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE, SIGNALS_BY_MODE
-from streams import ticking
+from streams import delivery
+from streams.delivery import AtLeastOnce
 from streams.memory import SignalMemory
 from streams.publisher import Outgoing
 from streams.routes import Route, Routes
@@ -109,7 +110,7 @@ def line(states: Sequence[Outgoing] = (), *, covering: Sequence[Route] = ROUTES)
         answerer=FakeAnswerer({"alpha": served("alpha"), "beta": served("beta", mode="paper")}),
         routes=routes,
         memory=memory,
-        publisher=publisher,
+        delivery=AtLeastOnce(publisher),
         calendar=CALENDAR,
         rules=TickRules(ttl=timedelta(seconds=60)),
         clock=Clock(),
@@ -200,7 +201,7 @@ def test_a_broker_that_does_not_acknowledge_changes_nothing_of_what_is_said(
     asyncio.run(taken(batches, without))
     troubled.publisher.refused = refused
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ticking, "RETRY_SECONDS", 0)
+        patch.setattr(delivery, "RETRY_SECONDS", 0)
         asyncio.run(taken(batches, troubled))
     # Not even when it was said: nothing is decided twice.
     assert troubled.publisher.published == without.publisher.published
@@ -221,6 +222,6 @@ def test_a_redelivered_stream_gives_no_second_signal(stream: list[Record]) -> No
     stream = [each for each in stream if b'"mode":"replay"' not in (each.value or b"")]
     once, twice = line(), line()
     asyncio.run(taken([stream], once))
-    moved = [replace(each, offset=each.offset + 100) for each in stream]
+    moved = [each._replace(offset=each.offset + 100) for each in stream]
     asyncio.run(taken([stream, moved], twice))
     assert said(twice.signals) == said(once.signals)

@@ -12,12 +12,16 @@ from orchestrator.core.arrays import Floats
 from orchestrator.core.dataset import SessionPolicy
 from orchestrator.core.errors import Refused
 from schemas.base import Mode, Reason
-from schemas.envelope import encode
+from schemas.codec import Tick, write_signal
+from schemas.envelope import decode, encode
+from schemas.signals import Signal
 from schemas.ticks import FeatureTick
 from schemas.topics import FEATURE_TICKS
 from serving.answer import BatchAnswer, FeatureBatch, Reasons
 from serving.replica import NotServing
 from serving.version import ServedVersion
+from streams.decision import Moment, Sheet, decide
+from streams.memory import Answered
 from streams.publisher import NotDelivered, Outgoing
 from streams.source import Record
 
@@ -152,6 +156,14 @@ def batch_answer(
         predictions=members / 1000,
         reasons=tuple(missing),
     )
+
+
+def decided(
+    on: Tick, answer: BatchAnswer, row: int, newest: Answered | None, moment: Moment
+) -> tuple[Signal, Answered]:
+    """The signal of one tick as whoever reads it has it, and what is remembered of it."""
+    signal, answered = decide(on, Sheet(answer), row, newest, moment)
+    return decode(Signal, write_signal(signal)), answered
 
 
 @dataclass

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from orchestrator.core.calendar import calendar_named
-from streams.decision import Moment, decide, must_be_flat
+from streams.decision import Moment, must_be_flat
 from streams.memory import Answered
-from tests.unit.streams.fakes import MEMBERS, MISSING, NOW, bar, batch_answer, tick
+from tests.unit.streams.fakes import MEMBERS, MISSING, NOW, bar, batch_answer, decided, tick
 
 MOMENT = Moment(now=NOW, valid_until=NOW + timedelta(hours=1), must_be_flat=False)
 FLAT = Moment(now=NOW, valid_until=NOW + timedelta(hours=1), must_be_flat=True)
@@ -19,13 +19,13 @@ NAN = float("nan")
 
 def says(score: float, newest: Answered | None = None, moment: Moment = MOMENT, **answer: Any) -> Any:
     """The signal of the second bar."""
-    signal, _ = decide(tick(1), batch_answer(np.array([score]), ["AAPL"], **answer), 0, newest, moment)
+    signal, _ = decided(tick(1), batch_answer(np.array([score]), ["AAPL"], **answer), 0, newest, moment)
     return signal
 
 
 def test_a_signal_carries_what_the_ensemble_says_of_its_row() -> None:
     answer = batch_answer(np.array([0.1, -0.8]), ["AAPL", "AAPL"])
-    signal, _ = decide(tick(1), answer, 1, None, MOMENT)
+    signal, _ = decided(tick(1), answer, 1, None, MOMENT)
     assert (signal.score, signal.confidence, signal.p_correct, signal.edge_bps) == (-0.8, 0.8, 0.55, -8.0)
     assert [(vote.member, vote.vote, vote.predicted_return) for vote in signal.votes] == [
         (member, "SELL", -0.0008) for member in MEMBERS
@@ -38,7 +38,7 @@ def test_a_signal_carries_what_the_ensemble_says_of_its_row() -> None:
 def test_the_age_of_the_model_is_the_time_from_its_training_to_the_bar_and_never_negative() -> None:
     assert says(0.9).model_age == timedelta(hours=25).total_seconds()
     answer = batch_answer(np.array([0.9]), ["AAPL"])
-    signal, _ = decide(tick(-30), answer, 0, None, MOMENT)
+    signal, _ = decided(tick(-30), answer, 0, None, MOMENT)
     assert signal.model_age == 0
 
 
@@ -64,10 +64,10 @@ def test_of_an_instrument_that_the_version_does_not_cover_nothing_is_held(newest
 
 def test_while_trading_is_halted_it_abstains_and_says_why() -> None:
     halted = tick(1).model_copy(update={"trading_status": "halted"})
-    signal, answered = decide(halted, batch_answer(np.array([-0.9]), ["AAPL"]), 0, LONG, MOMENT)
+    signal, answered = decided(halted, batch_answer(np.array([-0.9]), ["AAPL"]), 0, LONG, MOMENT)
     assert (signal.signal, signal.target_position, answered.position) == ("HOLD", None, 1)
     assert [reason.code for reason in signal.reasons] == ["trading_halted"]
-    signal, _ = decide(halted, batch_answer(np.array([-0.9]), ["AAPL"]), 0, LONG, FLAT)
+    signal, _ = decided(halted, batch_answer(np.array([-0.9]), ["AAPL"]), 0, LONG, FLAT)
     assert (signal.signal, signal.target_position) == ("SELL", 0)
 
 
@@ -80,7 +80,7 @@ def test_from_a_long_position(score: float, said: str) -> None:
 
 def test_a_revision_that_abstains_leaves_what_the_revision_before_has_said() -> None:
     answer = batch_answer(np.array([NAN]), ["AAPL"])
-    signal, answered = decide(tick(0, None, revision=1), answer, 0, LONG, MOMENT)
+    signal, answered = decided(tick(0, None, revision=1), answer, 0, LONG, MOMENT)
     assert (signal.signal, signal.target_position, signal.supersedes) == ("HOLD", None, LONG.signal_id)
     assert (answered.position, answered.position_before) == (1, 0)
 

@@ -4,15 +4,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.decision import Moment, decide
+from streams.decision import Moment
 from streams.demo.engine import Book
-from tests.unit.streams.fakes import HOUR, NOW, bar, batch_answer, tick
+from tests.unit.streams.fakes import HOUR, NOW, bar, batch_answer, decided, tick
 
 
 def signal(hours: int, ticker: str = "AAPL", valid: timedelta = HOUR) -> dict[str, Any]:
     on = tick(hours, ticker=ticker)
     moment = Moment(now=NOW, valid_until=on.event_time + valid, must_be_flat=False)
-    said, _ = decide(on, batch_answer(np.array([0.9]), [ticker]), 0, None, moment)
+    said, _ = decided(on, batch_answer(np.array([0.9]), [ticker]), 0, None, moment)
     return said.model_dump(mode="json")
 
 

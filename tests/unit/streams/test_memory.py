@@ -1,15 +1,14 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from schemas.base import Mode
+from schemas.envelope import encode
 from schemas.topics import SIGNAL_STATE
-from streams.decision import Moment, decide
+from streams.decision import Moment
 from streams.memory import HELD, HELD_BEFORE, Answered, SignalMemory, read_state, state_record
 from streams.publisher import Outgoing
 from streams.source import Record
-from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, tick
+from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, decided, tick
 
 PLACE = ("alpha", "AAPL", "1h", "live")
 
@@ -17,8 +16,8 @@ PLACE = ("alpha", "AAPL", "1h", "live")
 def state(hours: int, partition: int = 0, revision: int = 0, mode: Mode = "live") -> Outgoing:
     answer = batch_answer(np.array([0.9]), ["AAPL"])
     on = tick(hours, revision=revision, mode=mode)
-    signal, answered = decide(on, answer, 0, None, Moment(NOW, NOW, False))
-    return state_record(signal, answered, partition)
+    signal, answered = decided(on, answer, 0, None, Moment(NOW, NOW, False))
+    return state_record(("alpha", "AAPL", "1h", signal.mode), encode(signal), answered, partition)
 
 
 def memory(*states: Outgoing) -> SignalMemory:
@@ -74,9 +73,9 @@ def test_a_tombstone_is_passed_over() -> None:
     "foreign",
     [
         Outgoing(SIGNAL_STATE.name, b"key", b"{}", partition=4),
-        replace(state(9, 4), headers=((HELD, b"much"),)),
-        replace(state(9, 4), headers=((HELD, b"\xff"),)),
-        replace(state(9, 4), headers=((HELD_BEFORE, b"2"),)),
+        state(9, 4)._replace(headers=((HELD, b"much"),)),
+        state(9, 4)._replace(headers=((HELD, b"\xff"),)),
+        state(9, 4)._replace(headers=((HELD_BEFORE, b"2"),)),
     ],
     ids=["no signal", "no number", "no text", "no position"],
 )
@@ -93,5 +92,5 @@ def test_what_is_remembered_replaces_what_was() -> None:
     assert found.newest(PLACE) is None
     for hours in (1, 2):
         answered = Answered(bar(hours), 0, "0" * 32, 1, 0)
-        found.remember({PLACE: answered})
+        found.remember(PLACE, answered)
         assert found.newest(PLACE) == answered

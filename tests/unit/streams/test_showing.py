@@ -14,16 +14,16 @@ from schemas.envelope import encode
 from schemas.signals import Heartbeat, Signal, TickSkipped
 from schemas.topics import FEATURE_TICKS, SIGNAL_STATE, SIGNALS
 from streams import kafka, showing
-from streams.decision import Moment, decide
+from streams.decision import Moment
 from streams.kafka import Position
 from streams.showing import TOPIC_HEADINGS, follow_signals, topic_rows
 from streams.source import Record
-from tests.unit.streams.fakes import NOW, bar, batch_answer, tick
+from tests.unit.streams.fakes import NOW, bar, batch_answer, decided, tick
 
 
 def signal(score: float = 0.9, ticker: str = "AAPL") -> Signal:
     moment = Moment(now=NOW, valid_until=NOW, must_be_flat=False)
-    said, _ = decide(tick(1, ticker=ticker), batch_answer(np.array([score]), [ticker]), 0, None, moment)
+    said, _ = decided(tick(1, ticker=ticker), batch_answer(np.array([score]), [ticker]), 0, None, moment)
     return said
 
 

@@ -15,7 +15,8 @@ from schemas.dead_letter import read_dead_letter
 from schemas.envelope import decode, read_headers
 from schemas.signals import Signal, TickSkipped
 from schemas.topics import SIGNAL_STATE, SIGNALS, SIGNALS_BY_MODE, SIGNALS_PAPER, SIGNALS_REPLAY
-from streams import asking, ticking
+from streams import asking, delivery
+from streams.delivery import AtLeastOnce
 from streams.memory import SignalMemory, state_partition
 from streams.publisher import Outgoing
 from streams.routes import Route, Routes
@@ -42,17 +43,18 @@ class Line:
         self.memory = SignalMemory(lambda partitions: [])
         self.path = self.path_to(self.publisher)
 
-    def path_to(self, publisher: FakePublisher) -> TickPath:
+    def path_to(self, publisher: FakePublisher, conflates_from: int | None = None) -> TickPath:
         """A tick path that publishes there."""
         return TickPath(
             answerer=self.answerer,
             routes=self.routes,
             memory=self.memory,
-            publisher=publisher,
+            delivery=AtLeastOnce(publisher),
             calendar=calendar_named("24/7"),
             rules=TickRules(ttl=TTL),
             clock=self.clock,
             source="/test",
+            conflates_from=conflates_from,
         )
 
     def cover(self, ensemble: str, *tickers: str, mode: Mode = "live", **others: tuple[str, ...]) -> None:
@@ -81,7 +83,7 @@ def line() -> Line:
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "RETRY_SECONDS", 0)
-    monkeypatch.setattr(ticking, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0)
 
 
 async def test_each_ensemble_is_asked_once_for_a_whole_batch(line: Line) -> None:
@@ -121,25 +123,47 @@ async def test_a_broker_that_does_not_acknowledge_is_sent_the_same_again_and_not
     assert topics == [["feature-ticks.dlq", SIGNALS.name], [SIGNAL_STATE.name]]
 
 
-async def test_nothing_is_remembered_before_its_state_is_durable(line: Line) -> None:
-    place, known = ("alpha", "AAPL", "1h", "live"), []
+async def test_while_a_batch_is_on_its_way_the_next_is_decided_and_neither_ends_before_its_states_are_durable(
+    line: Line,
+) -> None:
+    opened = asyncio.Event()
 
-    class Looking(FakePublisher):
+    class Slow(FakePublisher):
         async def publish(self, records: Sequence[Outgoing]) -> None:
+            await opened.wait()
             await super().publish(records)
-            known.append(line.memory.newest(place))
 
-    line.publisher = Looking()
-    await line.path_to(line.publisher).take([record(tick(0))])
-    assert known[:2] == [None, None]
-    assert line.memory.newest(place) is not None
+    line.publisher = Slow()
+    path = line.path_to(line.publisher)
+    taking = [asyncio.create_task(path.take([record(tick(hours, 0.9 - hours), hours)])) for hours in range(2)]
+    while len(line.answerer.asked) < 2:
+        await asyncio.sleep(0)
+    assert not any(each.done() for each in taking)
+    assert line.publisher.batches == []
+    opened.set()
+    await asyncio.gather(*taking)
+    topics = [[each.topic for each in batch] for batch in line.publisher.batches]
+    assert topics == [[SIGNALS.name], [SIGNAL_STATE.name]] * 2
+    assert [(each.event_time, each.target_position) for each in line.signals] == [(bar(0), 1), (bar(1), 0)]
+
+
+@pytest.mark.parametrize(("size", "answered"), [(5, [2]), (6, [0, 2])])
+async def test_a_batch_that_lags_is_conflated_to_the_newest_tick_of_each_instrument(
+    line: Line, size: int, answered: list[int]
+) -> None:
+    path = line.path_to(line.publisher, conflates_from=size)
+    batch = [record(tick(hours), hours) for hours in (0, 2, 1)] + [record(tick(hours, ticker="MSFT")) for hours in (1, 0)]
+    await path.take(batch)
+    assert sorted(each.event_time for each in line.signals if each.ticker == "AAPL") == [bar(each) for each in answered]
+    late = [("late", "alpha")] * 2
+    assert line.skips == ([("conflated", "alpha"), *late] if size == 5 else late)
 
 
 async def test_a_signal_carries_the_id_of_its_message_the_trace_of_its_tick_and_the_instrument_as_key(
     line: Line,
 ) -> None:
     cause = record(tick(0))
-    await line.path.take([type(cause)(**vars(cause) | {"headers": (("traceparent", TRACE),)})])
+    await line.path.take([cause._replace(headers=(("traceparent", TRACE),))])
     (sent,), (signal,) = line.publisher.on(SIGNALS.name), line.signals
     envelope = read_headers(sent.headers)
     assert (envelope.message_id, envelope.source) == (signal.id, "/test")
