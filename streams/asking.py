@@ -93,7 +93,7 @@ class Asking:
         """What one ensemble says to the ticks in these places."""
         route = asked[places[0]].route
         ensemble, groups = route.ensemble, _alike(asked, places)
-        batches = [_features([asked[place].tick for place in group]) for group in groups]
+        batches = [features_of([asked[place].tick for place in group]) for group in groups]
         patience = self._patience(ensemble, [asked[place].tick for place in places])
         answers: list[tuple[Sheet | None, datetime]]
         if route.left is None:
@@ -151,7 +151,8 @@ def _alike(asked: Sequence[Asked], places: Sequence[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _features(ticks: Sequence[Tick]) -> FeatureBatch:
+def features_of(ticks: Sequence[Tick]) -> FeatureBatch:
+    """Ticks of one timeframe and one set of feature names, as an ensemble is asked about them."""
     names = tuple(ticks[0].features)
     matrix = np.array([list(tick.features.values()) for tick in ticks], dtype=np.float64)
     return FeatureBatch(

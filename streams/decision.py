@@ -1,9 +1,9 @@
 """From an ensemble's answer to a signal: a pure decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,14 +37,13 @@ _FLAT = Reason(
 )
 
 
-@dataclass(frozen=True)
-class Moment:
-    """When a signal is given, and until when it may be acted on."""
+class Moment(NamedTuple):
+    """When a signal is given, and until when it may be acted on; `must_be_flat` where the position would be held over a
+    close that the session policy forbids."""
 
     now: datetime
     valid_until: datetime
     must_be_flat: bool
-    """The position would be held over a close that the session policy forbids."""
 
 
 class Sheet:
@@ -135,32 +134,33 @@ def decide(
     event_time = written(tick.event_time)
     identity = written_id(served.ensemble, tick.ticker, tick.timeframe, event_time, tick.revision, mode)
     votes = sheet.votes(tick.ticker, row)
+    # By place, in the order of its fields: naming them would take as long as all the rest.
     signal = WireSignal(
-        id=identity,
-        ensemble=served.ensemble,
-        version=served.version,
-        ticker=tick.ticker,
-        timeframe=tick.timeframe,
-        event_time=event_time,
-        revision=tick.revision,
-        supersedes=newest.signal_id if newest is not None and revises else None,
-        emitted_at=written(moment.now),
-        valid_until=written(moment.valid_until),
-        signal="HOLD" if abstains else VOTES[(after > before) - (after < before)],
-        target_position=None if abstains else after,
-        confidence=sheet.confidence[row] or 0.0,
-        score=score if known else None,
-        p_correct=sheet.p_correct[row],
-        edge_bps=sheet.edge_bps[row],
-        num_models=len(votes),
-        voting_method=answer.voting,
-        votes=votes,
-        model_age=max(0.0, (tick.event_time - answer.trained_through).total_seconds()),
-        gate=served.gate,
-        mode=mode,
-        reasons=wire_reasons(_reasons(tick, sheet, row, moment)),
-        experiment=answer.experiment,
-        calibration_id=answer.calibration_ids.get(tick.ticker),
+        identity,
+        served.ensemble,
+        served.version,
+        tick.ticker,
+        tick.timeframe,
+        event_time,
+        tick.revision,
+        newest.signal_id if newest is not None and revises else None,
+        written(moment.now),
+        written(moment.valid_until),
+        "HOLD" if abstains else VOTES[(after > before) - (after < before)],
+        None if abstains else after,
+        sheet.confidence[row] or 0.0,
+        score if known else None,
+        sheet.p_correct[row],
+        sheet.edge_bps[row],
+        len(votes),
+        answer.voting,
+        votes,
+        max(0.0, (tick.event_time - answer.trained_through).total_seconds()),
+        served.gate,
+        mode,
+        wire_reasons(_reasons(tick, sheet, row, moment)),
+        answer.experiment,
+        answer.calibration_ids.get(tick.ticker),
     )
     return signal, Answered(tick.event_time, tick.revision, identity, after, before)
 

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -60,14 +60,15 @@ class Publishing(Protocol):
 class Publisher:
     """An idempotent producer with a thread of its own; one caller at a time, in order."""
 
-    def __init__(self, config: dict[str, Any], *, linger_ms: float = 2) -> None:
+    def __init__(self, config: dict[str, Any], *, compression: Literal["zstd", "lz4"] = "zstd") -> None:
         self._producer = Producer(
             config
             | {
                 "acks": "all",
                 "enable.idempotence": True,
-                "linger.ms": linger_ms,
-                "compression.type": "zstd",
+                # Publishing ends with a flush, which does not linger: until then records gather into few requests.
+                "linger.ms": 5,
+                "compression.type": compression,
                 "message.max.bytes": ANY_SIZE,
                 "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
                 # What was acknowledged needs no call each: only what was not is told.
@@ -101,7 +102,7 @@ class Publisher:
             where = BY_KEY if partition is None else partition
             while True:
                 try:
-                    produce(topic, value, key, where, failed, None, 0, headers)
+                    produce(topic, value, key, where, failed, None, 0, [*headers])
                 except BufferError:
                     poll(0.1)
                 else:

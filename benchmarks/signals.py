@@ -1,0 +1,469 @@
+"""How fast do ticks become signals, beside what one would use instead?
+
+    python -m benchmarks.signals [--parts PART ...] [--ticks N]
+
+The service runs as its users run it, on a broker and a Ray of its own, and serves an ensemble of five members for each
+of eight instruments. Contenders read the same ticks, one after the other, through the same codec, under the same ids and
+headers, and every output is counted. A rate is that from a contender's first output to its last, by the times of the
+records. The last line is one JSON object; the exit status is 1 where a target is missed.
+
+Parts: throughput (ours, exactly once, Quix Streams, Faust, bare librdkafka), latency (ours and bare librdkafka at 1,000
+ticks/s, and ours beside a search that keeps every core busy), trees (XGBoost and LightGBM members).
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import venv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from benchmarks.feed import FEATURES, MEMBERS, TICKERS, TRACEPARENT, Feed, assembled, produce, want
+from benchmarks.targets import TARGETS, Figures, missed
+from schemas.codec import read_tick
+from schemas.search import SearchRequest
+from schemas.signals import Signal
+from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS
+from streams import kafka
+from streams.alone import running
+from streams.broker.embedded import EmbeddedBroker
+from streams.run_folder import RunFolder
+from streams.source import group_of
+
+QUIX = "quixstreams==3.28.1"
+TICKS, FEW_TICKS, TREE_TICKS = 500_000, 3_000, 100_000
+"""FEW_TICKS are for Faust, which takes them one by one."""
+WARM_UP = 20_000
+RATE, SECONDS = 1_000, 30
+PATIENCE = 600.0
+ENSEMBLE = "bench"
+BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
+BARS = 40 * TICKS // len(TICKERS)
+"""Of the feed, up to now: more than all parts take."""
+
+
+class Stuck(Exception):
+    """A contender did not come to the end of its ticks."""
+
+
+@dataclass
+class Bench:
+    """The broker that all contenders share, and the feed that all of them read."""
+
+    folder: Path
+    config: dict[str, Any]
+    feed: Feed = field(default_factory=lambda: Feed.of(BARS))
+
+    @contextmanager
+    def service(self, algorithm: str, **variables: str) -> Iterator["Service"]:
+        """The service with an ensemble of this algorithm, serving."""
+        data = self.folder / f"service-{algorithm}"
+        database = f"sqlite+aiosqlite:///{data / 'orchestrator.db'}"
+        if not data.exists():
+            data.mkdir()
+            want(database, ENSEMBLE, assembled(ENSEMBLE, algorithm, data / "artifacts"))
+        environment = os.environ | {
+            "DATA_DIR": str(data),
+            "KAFKA_BOOTSTRAP_SERVERS": self.config["bootstrap.servers"],
+            "API_PORT": "0",
+            "RAY_DASHBOARD_PORT": "0",
+            "CALENDAR": "24/7",
+            "SIGNAL_TTL": "3600",
+            "LOG_LEVEL": "warning",
+            **variables,
+        }
+        with (data / "up.log").open("w") as log:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).with_name("orchestrator")), "up"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            found = Service(self, RunFolder(data), process)
+            found.await_answers()
+            yield found
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(120)
+
+    def topic(self, name: str) -> str:
+        """A topic for what a contender writes."""
+        admin = AdminClient(self.config)
+        for made in admin.create_topics([NewTopic(name, FEATURE_TICKS.partitions, 1, config=BROKER_TIME)]).values():
+            made.result()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.ends(name)
+            except KafkaException:
+                # It is made, but has no leaders yet.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return name
+
+    def stamp(self, topic: str) -> None:
+        """Have the broker say when each record of a topic came: a contender may hand its tick's own time on."""
+        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in BROKER_TIME.items()]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        admin = AdminClient(self.config)
+        for altered in admin.incremental_alter_configs([resource]).values():
+            altered.result()
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The end of each partition."""
+        consumer = Consumer(self.config | {"group.id": "bench-ends"})
+        try:
+            return {
+                number: consumer.get_watermark_offsets(TopicPartition(topic, number), 30)[1]
+                for number in range(FEATURE_TICKS.partitions)
+            }
+        finally:
+            consumer.close()
+
+    def stand(self, group: str, at: Mapping[int, int]) -> None:
+        """Have a group begin there."""
+        consumer = Consumer(self.config | {"group.id": group, "enable.auto.commit": False})
+        try:
+            places = [TopicPartition(FEATURE_TICKS.name, number, offset) for number, offset in at.items()]
+            for place in consumer.commit(offsets=places, asynchronous=False) or ():
+                if place.error is not None:
+                    raise KafkaException(place.error)
+        finally:
+            consumer.close()
+
+    def counted(self, topic: str, begin: Mapping[int, int], ticks: int, alive: subprocess.Popen[bytes]) -> float:
+        """Wait for an output to each tick; outputs a second, from the first of them to the last.
+
+        Raises:
+            Stuck: they did not come.
+        """
+        reading = Consumer(
+            self.config
+            | {"group.id": "bench-count", "isolation.level": "read_committed", "enable.auto.commit": False}
+        )
+        reading.assign([TopicPartition(topic, number, offset) for number, offset in begin.items()])
+        seen: set[bytes] = set()
+        times: list[int] = []
+        deadline = time.monotonic() + PATIENCE
+        try:
+            # Looked at rarely: whoever counts must not take the time of whoever is measured.
+            while sum(self.ends(topic).values()) - sum(begin.values()) < ticks:
+                if alive.poll() is not None or time.monotonic() > deadline:
+                    raise Stuck(f"{topic}: {sum(self.ends(topic).values()) - sum(begin.values())} of {ticks}")
+                time.sleep(0.25)
+            while len(seen) < ticks:
+                if time.monotonic() > deadline:
+                    raise Stuck(f"{topic}: {len(seen)} of {ticks} different outputs")
+                for message in reading.consume(5_000, 0.5):
+                    headers = dict(message.headers() or ())
+                    if headers.get("ce_type") == b"signal":
+                        seen.add(headers["ce_id"] or b"")
+                        times.append(message.timestamp()[1])
+        finally:
+            reading.close()
+        if len(times) != ticks:
+            raise Stuck(f"{topic}: {len(times)} outputs for {ticks} ticks")
+        return (ticks - 1) / ((max(times) - min(times)) / 1000)
+
+
+@dataclass
+class Service:
+    """A running copy of the service."""
+
+    bench: Bench
+    folder: RunFolder
+    process: "subprocess.Popen[bytes]"
+
+    def _pid(self) -> int:
+        found = self.folder.running("worker")
+        assert found is not None
+        return found.pid
+
+    def await_answers(self) -> None:
+        """Wait until ticks are answered: some of the feed's are spent on it."""
+        deadline = time.monotonic() + PATIENCE
+        while self.folder.running("worker") is None or self.folder.running("api") is None:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise Stuck((self.folder.path / "up.log").read_text()[-4000:])
+            time.sleep(0.2)
+        begin = sum(self.bench.ends(SIGNALS.name).values())
+        while sum(self.bench.ends(SIGNALS.name).values()) - begin < len(TICKERS):
+            produce(self.bench.config, self.bench.feed, len(TICKERS))
+            time.sleep(1)
+        time.sleep(2)
+
+    def throughput(self, ticks: int) -> tuple[float, dict[int, int]]:
+        """Signals a second while a backlog is worked off, and where the backlog began."""
+        self._backlog(min(WARM_UP, ticks))
+        return self._backlog(ticks)
+
+    def _backlog(self, ticks: int) -> tuple[float, dict[int, int]]:
+        begin, first = self.bench.ends(SIGNALS.name), self.bench.ends(FEATURE_TICKS.name)
+        worker = self._pid()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            sent = produce(self.bench.config, self.bench.feed, ticks)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        return self.bench.counted(SIGNALS.name, begin, sent, self.process), first
+
+
+@contextmanager
+def contender(bench: Bench, name: str, python: str, **settings: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """A contender's process."""
+    told = json.dumps({"config": bench.config, "group": f"bench-{name}"} | settings)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with (bench.folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [python, "-m", "benchmarks.signal_peers", name, told], env=environment, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measured(bench: Bench, name: str, python: str, first: Mapping[int, int], ticks: int, **settings: Any) -> float:
+    """Outputs a second of a contender that works off the ticks from `first` on."""
+    topic = bench.topic(f"bench-{name}-{time.monotonic_ns()}")
+    group = f"bench-{name}-{time.monotonic_ns()}"
+    bench.stand(group, first)
+    with contender(bench, name, python, topic=topic, group=group, **settings) as process:
+        try:
+            return bench.counted(topic, dict.fromkeys(range(FEATURE_TICKS.partitions), 0), ticks, process)
+        except Stuck as error:
+            raise Stuck(f"{error}\n{(bench.folder / f'{name}.log').read_text()[-3000:]}") from None
+
+
+def quix_python(folder: Path) -> str:
+    """An interpreter with Quix Streams, whose pins clash with the service's: the rest it has from the service's."""
+    _say(f"an environment for {QUIX} ...")
+    environment = folder / "quix"
+    venv.create(environment, with_pip=True)
+    packages = next((environment / "lib").glob("python*")) / "site-packages"
+    ours = next(path for path in sys.path if path.endswith("site-packages"))
+    (packages / "_service.pth").write_text(f"{ours}\n")
+    python = str(environment / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", QUIX], check=True)
+    return python
+
+
+def throughput(bench: Bench, ticks: int, python: str, algorithm: str, *, everyone: bool) -> Figures:
+    """Ticks a second of each contender."""
+    found: Figures = {}
+    with bench.service(algorithm) as service:
+        found["ours"], first = service.throughput(ticks)
+        _told(algorithm, "ours", found["ours"])
+        about = {
+            "ensemble": ENSEMBLE,
+            "artifacts": str(service.folder.path / "artifacts"),
+            "digest": _digest(service.folder.path),
+        }
+        if everyone:
+            few = FEW_TICKS // len(TICKERS) * len(TICKERS)
+            before = bench.ends(FEATURE_TICKS.name)
+            ray = service.folder.require("ray")
+            environment = {"ray": ray["address"], "namespace": "trading_bot", "folder": str(bench.folder / "faust")}
+            os.environ.update(_ray_access(service.folder))
+            produce(bench.config, bench.feed, few)
+            found["faust_plain"] = measured(bench, "faust_plain", sys.executable, before, few, **about, **environment)
+            _told(algorithm, "faust_plain", found["faust_plain"])
+    if everyone and False:
+        with bench.service(algorithm, SIGNAL_GUARANTEE="exactly_once") as service:
+            found["ours_exactly_once"], _ = service.throughput(ticks)
+            _told(algorithm, "ours_exactly_once", found["ours_exactly_once"])
+    if everyone:
+        found["floor"] = measured(bench, "floor", sys.executable, first, ticks)
+        _told(algorithm, "floor", found["floor"])
+    found["quix_streams"] = measured(bench, "quix_streams", python, first, ticks, **about)
+    _told(algorithm, "quix_streams", found["quix_streams"])
+    found["over_quix_streams"] = found["ours"] / found["quix_streams"]
+    if everyone:
+        found["over_faust_plain"] = found["ours"] / found["faust_plain"]
+        found["of_floor"] = found["ours"] / found["floor"]
+    return found
+
+
+def latency(bench: Bench) -> tuple[Figures, Figures]:
+    """Milliseconds from a tick's producing to its output's being read: ours, librdkafka's, and ours beside a search."""
+    with bench.service("elasticnet", LOG_LEVEL="info") as service:
+        _paced(bench, SIGNALS.name, 3)
+        ours = _paced(bench, SIGNALS.name, SECONDS)
+        _say(f"latency ours {ours}")
+        topic = bench.topic(f"bench-floor-{time.monotonic_ns()}")
+        group = f"bench-floor-{time.monotonic_ns()}"
+        bench.stand(group, bench.ends(FEATURE_TICKS.name))
+        with contender(bench, "floor", sys.executable, topic=topic, group=group):
+            time.sleep(5)
+            _paced(bench, topic, 3)
+            floor = _paced(bench, topic, SECONDS)
+        _say(f"latency floor {floor}")
+        _search(bench, service)
+        busy = _paced(bench, SIGNALS.name, SECONDS)
+        _say(f"latency under_search {busy}")
+    return (
+        {"ours": ours, "floor": floor, "over_floor": ours["p50"] / floor["p50"]},
+        {"ours": busy, "over_idle": busy["p99"] / ours["p99"]},
+    )
+
+
+def _search(bench: Bench, service: Service) -> None:
+    """Have a search keep every core busy, and wait until it does."""
+    from orchestrator.features.samples import write_samples
+    write_samples(service.folder.path / "features_parquet", ("AAPL", "IBM", "MSFT"))
+    request = SearchRequest(
+        request_id=f"busy-{time.monotonic_ns()}",
+        strategy="random",
+        algorithm="xgboost_regressor",
+        tickers=("AAPL", "IBM", "MSFT"),
+        timeframe="1d",
+        num_samples=2_000,
+    )
+    producer = Producer(bench.config)
+    producer.produce(SEARCH_REQUESTS.name, request.model_dump_json().encode())
+    producer.flush(30)
+    deadline = time.monotonic() + PATIENCE
+    import psutil
+
+    while True:
+        busy = [
+            each.cpu_percent(0.5)
+            for each in psutil.process_iter()
+            if "ray::" in " ".join(each.cmdline() or ()) and "Lane" in " ".join(each.cmdline())
+        ]
+        if sum(busy) > 50 * (os.cpu_count() or 1):
+            break
+        if time.monotonic() > deadline:
+            raise Stuck("the search does not begin")
+    time.sleep(2)
+
+
+def _paced(bench: Bench, topic: str, seconds: int) -> dict[str, float]:
+    """Ticks at `RATE` for so many seconds; p50, p95 and p99 of the milliseconds to their outputs."""
+    sent: dict[tuple[str, str], float] = {}
+    heard: dict[tuple[str, str], float] = {}
+    ready, over = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        consumer = Consumer(
+            bench.config | {"group.id": f"bench-listen-{time.monotonic_ns()}", "fetch.wait.max.ms": 50}
+        )
+        consumer.assign([TopicPartition(topic, number, end) for number, end in bench.ends(topic).items()])
+        consumer.poll(0)
+        ready.set()
+        while not over.is_set():
+            message = consumer.poll(0.1)
+            now = time.monotonic()
+            if message is None or message.error() is not None:
+                continue
+            value = message.value() or b""
+            if dict(message.headers() or ()).get("ce_type") not in (b"signal", None):
+                continue
+            place = value.find(b'"event_time":"')
+            heard.setdefault(((message.key() or b"").decode(), value[place + 14 : place + 41].decode()), now)
+        consumer.close()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    ready.wait()
+    producer = Producer(bench.config | {"linger.ms": 0, "acks": "all", "partitioner": "murmur2_random"})
+    begun, count = time.monotonic(), 0
+    for together in bench.feed.bars(RATE * seconds // len(TICKERS)):
+        for key, value in together:
+            wait = begun + count / RATE - time.monotonic()
+            if wait > 0:
+                producer.poll(0)
+                time.sleep(wait)
+            closed = read_tick(value).event_time
+            sent[key, closed.strftime("%Y-%m-%dT%H:%M:%S.%fZ")] = time.monotonic()
+            producer.produce(FEATURE_TICKS.name, value, key, headers=TRACEPARENT)
+            count += 1
+    producer.flush(30)
+    deadline = time.monotonic() + 60
+    while len(heard.keys() & sent.keys()) < len(sent) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    over.set()
+    listener.join()
+    if heard.keys() & sent.keys() != sent.keys():
+        raise Stuck(f"{topic}: {len(heard.keys() & sent.keys())} of {len(sent)} ticks were answered")
+    waited = [1000 * (heard[each] - at) for each, at in sent.items()]
+    return {f"p{each}": round(float(np.percentile(waited, each)), 2) for each in (50, 95, 99)}
+
+
+def _digest(data: Path) -> str:
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(data / "orchestrator.db")) as database:
+        (digest,) = database.execute("SELECT digest FROM ensembles").fetchone()
+    return str(digest)
+
+
+def _ray_access(folder: RunFolder) -> dict[str, str]:
+    from streams.ray_head import client_environment
+
+    return dict(client_environment(folder))
+
+
+def _told(part: str, name: str, rate: float) -> None:
+    _say(f"{part:20} {name:20} {rate:10,.0f} ticks/s")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ("throughput", "latency", "trees")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--ticks", type=int, default=TICKS)
+    asked = parser.parse_args()
+    ticks = asked.ticks // len(TICKERS) * len(TICKERS)
+    _say(f"{ticks:,} ticks of {len(FEATURES)} features, {len(TICKERS)} instruments, {MEMBERS} members each; signals {Signal.TYPE}")
+    table: Figures = {}
+    place = __import__('tempfile').mkdtemp()
+    if True:
+        folder = Path(place)
+        print(folder)
+        python = "/tmp/b/quix/bin/python" if {"throughput", "trees"} & set(asked.parts) else ""
+        broker = RunFolder(folder / "broker")
+        with running(EmbeddedBroker(broker, 0, os.environ), broker) as (facts, _):
+            config = {"bootstrap.servers": facts["bootstrap"]}
+            kafka.ensure_topics(config)
+            bench = Bench(folder, config)
+            bench.stamp(SIGNALS.name)
+            if "throughput" in asked.parts:
+                table["throughput"] = throughput(bench, ticks, python, "elasticnet", everyone=True)
+            if "latency" in asked.parts:
+                table["latency"], table["under_search"] = latency(bench)
+            if "trees" in asked.parts:
+                some = min(ticks, TREE_TICKS)
+                for algorithm in ("xgboost_regressor", "lightgbm_regressor"):
+                    table[algorithm] = throughput(bench, some, python, algorithm, everyone=False)
+    failed = missed(table)
+    for each in failed:
+        _say(f"missed: {each}")
+    print(json.dumps(table))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
