@@ -117,9 +117,7 @@ class Asking:
         left = (tick.available_at + self._ttl - now if tick.mode == "live" else longest for tick in ticks)
         return min(longest, max(left))
 
-    async def _answer(
-        self, ensemble: str, batch: FeatureBatch, patience: timedelta
-    ) -> tuple[Sheet | None, datetime]:
+    async def _answer(self, ensemble: str, batch: FeatureBatch, patience: timedelta) -> tuple[Sheet | None, datetime]:
         """The answer, None where none has come in time; and when that was."""
         until = self._clock() + patience
         with suppress(TimeoutError):

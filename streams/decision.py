@@ -96,9 +96,7 @@ def must_be_flat(tick: Tick, answer: BatchAnswer, calendar: Calendar) -> bool:
     )
 
 
-def decide(
-    tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: Moment
-) -> tuple[WireSignal, Answered]:
+def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: Moment) -> tuple[WireSignal, Answered]:
     """The signal of one tick, and what is remembered of it.
 
     BUY, SELL and HOLD tell how the target position changes: up, down, or not. An abstention is HOLD with no target.

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -29,15 +30,17 @@ from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings, working_folder
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway, UnusableDatabase
-from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
+from schemas.topics import COMMANDS, CONTROL, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
 from streams.commanding import Commands
+from streams.controls import Controls, Custody
 from streams.delivery import AtLeastOnce
 from streams.deploying import Deployments
+from streams.heartbeats import Heartbeats, Pulse
 from streams.intake import Intake
 from streams.judging import Judge
 from streams.leading import Leadership
@@ -190,6 +193,8 @@ class Worker:
             may_resume=may_resume(settings),
             on_change=reconciler.wake,
         )
+        controls, pulse = Controls(config, utc_now, self._fail), Pulse()
+        custody = Custody(controls, await self._publisher(stack, config), utc_now)
         memory = SignalMemory(partial(states, config))
         ticks = TickPath(
             answerer=deployer,
@@ -207,10 +212,14 @@ class Worker:
             datadir=str(settings.data_dir / "faust"),
             topic_disable_leader=True,
         )
+        reading = self._consume(
+            app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, at_once=2, on_assigned=memory.restore
+        )
         sources = [
             self._consume(app, SEARCH_REQUESTS, config, intake.take, size=REQUEST_BATCH),
             self._consume(app, COMMANDS, config, commands.take, size=REQUEST_BATCH),
-            self._consume(app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, at_once=2, on_assigned=memory.restore),
+            self._consume(app, CONTROL, config, custody.take, size=REQUEST_BATCH),
+            reading,
         ]
         await app.start()
         stack.push_async_callback(app.stop)
@@ -225,7 +234,20 @@ class Worker:
             on_failure=self._fail,
         )
         vitals = Vitals(config, database, folder, utc_now, self._fail)
-        for service in (relay, deployments, reconciler, pruning, vitals, *sources):
+        heartbeats = Heartbeats(
+            measuring=kafka.Lags(config, FEATURE_TICKS.name, group_of(FEATURE_TICKS)),
+            publisher=await self._publisher(stack, config, linger_ms=0),
+            controls=controls,
+            pulse=pulse,
+            assigned=lambda: reading.assigned,
+            serving=lambda: deployments.serves,
+            instance=instance_name(holder),
+            clock=utc_now,
+            source=SOURCE,
+            on_failure=self._fail,
+        )
+        # The halts first: they must be known before the first tick is read.
+        for service in (controls, relay, deployments, reconciler, pruning, vitals, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)
@@ -276,6 +298,11 @@ class Worker:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._stop.set()
+
+
+def instance_name(holder: str) -> str:
+    """What a worker is called on the wire: the end of its holder's name, which differs between workers."""
+    return re.sub("[^A-Za-z0-9_-]", "-", holder)[-64:]
 
 
 def states(config: dict[str, Any], partitions: Sequence[int]) -> list[Record]:

@@ -152,7 +152,9 @@ async def test_a_batch_that_lags_is_conflated_to_the_newest_tick_of_each_instrum
     line: Line, size: int, answered: list[int]
 ) -> None:
     path = line.path_to(line.publisher, conflates_from=size)
-    batch = [record(tick(hours), hours) for hours in (0, 2, 1)] + [record(tick(hours, ticker="MSFT")) for hours in (1, 0)]
+    batch = [record(tick(hours), hours) for hours in (0, 2, 1)] + [
+        record(tick(hours, ticker="MSFT")) for hours in (1, 0)
+    ]
     await path.take(batch)
     assert sorted(each.event_time for each in line.signals if each.ticker == "AAPL") == [bar(each) for each in answered]
     late = [("late", "alpha")] * 2
