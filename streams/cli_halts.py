@@ -18,7 +18,7 @@ from streams.display import show_rows
 from streams.terminal import WRONG_USE, broker_troubles, connection, console, fail, instant, settings
 
 if TYPE_CHECKING:
-    # Imported when a command is called: `--help` must not load Kafka's client.
+    # Imported when a command is called: `--help` must be quick.
     from orchestrator.core.halting import Order
     from streams.halting import Heard
 
