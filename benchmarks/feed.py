@@ -154,7 +154,8 @@ class Feed:
         """A feed of so many bars up to now."""
         rng = np.random.default_rng(7)
         texts = [
-            json.dumps(dict(zip(FEATURES, row, strict=True))) for row in rng.normal(size=(VARIETY, len(FEATURES))).tolist()
+            json.dumps(dict(zip(FEATURES, row, strict=True)))
+            for row in rng.normal(size=(VARIETY, len(FEATURES))).tolist()
         ]
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         return cls(0, now - timedelta(minutes=bars), texts)

@@ -20,11 +20,10 @@ import sys
 import threading
 import time
 import venv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from benchmarks.feed import FEATURES, MEMBERS, TICKERS, TRACEPARENT, Feed, assembled, produce, want
-from benchmarks.targets import TARGETS, Figures, missed
+from benchmarks.targets import Figures, missed
 from schemas.codec import read_tick
 from schemas.search import SearchRequest
 from schemas.signals import Signal
@@ -41,7 +40,6 @@ from streams import kafka
 from streams.alone import running
 from streams.broker.embedded import EmbeddedBroker
 from streams.run_folder import RunFolder
-from streams.source import group_of
 
 QUIX = "quixstreams==3.28.1"
 TICKS, FEW_TICKS, TREE_TICKS = 500_000, 3_000, 100_000
@@ -119,7 +117,9 @@ class Bench:
 
     def stamp(self, topic: str) -> None:
         """Have the broker say when each record of a topic came: a contender may hand its tick's own time on."""
-        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in BROKER_TIME.items()]
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in BROKER_TIME.items()
+        ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         admin = AdminClient(self.config)
         for altered in admin.incremental_alter_configs([resource]).values():
@@ -154,8 +154,7 @@ class Bench:
             Stuck: they did not come.
         """
         reading = Consumer(
-            self.config
-            | {"group.id": "bench-count", "isolation.level": "read_committed", "enable.auto.commit": False}
+            self.config | {"group.id": "bench-count", "isolation.level": "read_committed", "enable.auto.commit": False}
         )
         reading.assign([TopicPartition(topic, number, offset) for number, offset in begin.items()])
         seen: set[bytes] = set()
@@ -327,6 +326,7 @@ def latency(bench: Bench) -> tuple[Figures, Figures]:
 def _search(bench: Bench, service: Service) -> None:
     """Have a search keep every core busy, and wait until it does."""
     from orchestrator.features.samples import write_samples
+
     write_samples(service.folder.path / "features_parquet", ("AAPL", "IBM", "MSFT"))
     request = SearchRequest(
         request_id=f"busy-{time.monotonic_ns()}",
@@ -362,9 +362,7 @@ def _paced(bench: Bench, topic: str, seconds: int) -> dict[str, float]:
     ready, over = threading.Event(), threading.Event()
 
     def listen() -> None:
-        consumer = Consumer(
-            bench.config | {"group.id": f"bench-listen-{time.monotonic_ns()}", "fetch.wait.max.ms": 50}
-        )
+        consumer = Consumer(bench.config | {"group.id": f"bench-listen-{time.monotonic_ns()}", "fetch.wait.max.ms": 50})
         consumer.assign([TopicPartition(topic, number, end) for number, end in bench.ends(topic).items()])
         consumer.poll(0)
         ready.set()
@@ -437,9 +435,11 @@ def main() -> int:
     parser.add_argument("--ticks", type=int, default=TICKS)
     asked = parser.parse_args()
     ticks = asked.ticks // len(TICKERS) * len(TICKERS)
-    _say(f"{ticks:,} ticks of {len(FEATURES)} features, {len(TICKERS)} instruments, {MEMBERS} members each; signals {Signal.TYPE}")
+    _say(
+        f"{ticks:,} ticks of {len(FEATURES)} features, {len(TICKERS)} instruments, {MEMBERS} members each; signals {Signal.TYPE}"
+    )
     table: Figures = {}
-    place = __import__('tempfile').mkdtemp()
+    place = __import__("tempfile").mkdtemp()
     if True:
         folder = Path(place)
         print(folder)

@@ -8,6 +8,7 @@ from schemas.base import Instant, Instruction, Sequence, ShortText
 
 _NAME, _TICKER = "[A-Za-z0-9_-]{1,64}", "[A-Za-z0-9]{1,16}([._=-][A-Za-z0-9]{1,16}){0,2}"
 Scope = Annotated[str, StringConstraints(pattern=f"^(all|ensemble:{_NAME}|ticker:{_TICKER})$")]
+HaltAction = Literal["halt_new", "reduce_only", "flatten"]
 
 
 class _Control(Instruction):
@@ -24,7 +25,7 @@ class Halt(_Control):
 
     TYPE: ClassVar[str] = "control.halt"
     control: Literal["halt"] = "halt"
-    action: Literal["halt_new", "reduce_only", "flatten"]
+    action: HaltAction
     reason: ShortText
     expires_at: Instant | None = None
 

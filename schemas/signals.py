@@ -25,6 +25,7 @@ from schemas.base import (
     Voting,
     format_instant,
 )
+from schemas.control import HaltAction, Scope
 
 SignalId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
@@ -119,6 +120,16 @@ class ServingVersion(Part):
     digest: Digest
 
 
+class HaltInEffect(Part):
+    """A halt that acts now: no signal need come for it to be followed."""
+
+    scope: Scope
+    action: HaltAction
+    epoch: Sequence
+    expires_at: Instant | None
+    """Null: until it is lifted."""
+
+
 class Heartbeat(Message):
     """Every 5 s on every partition of signals: silence is thereby never ambiguous."""
 
@@ -127,11 +138,18 @@ class Heartbeat(Message):
     kind: Literal["heartbeat"] = "heartbeat"
     instance: Name
     partition: Count
+    """Of signals, and of the ticks that they answer."""
     emitted_at: Instant
     state: Literal["live", "degraded", "stale", "halted"]
+    """halted: everything is; stale: ticks wait, and none is handled; degraded: an ensemble does not answer, or the lag
+    is not known."""
     lag: Count
+    """Ticks of the partition that are not handled yet, when it was last known."""
     newest: tuple[NewestTick, ...] = ()
+    """The newest bar answered by this instance, by timeframe."""
     serving: tuple[ServingVersion, ...] = ()
+    halts: tuple[HaltInEffect, ...] = ()
+    """Every halt that acts now, whatever its scope."""
 
 
 SignalMessage = Annotated[Signal | TickSkipped | Heartbeat, Field(discriminator="kind")]

@@ -28,12 +28,17 @@ BELOW_COSTS: Reasons = (
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """n ticks of one timeframe: `tickers` (n,) and `matrix` (n, f), its columns called `names`, NaN where missing."""
+    """n ticks of one timeframe: `tickers` (n,) and `matrix` (n, f), its columns called `names`, NaN where missing.
+
+    `margin` says how far outside its range in training a feature may lie, in widths of that range, for the ensemble to
+    answer; None: anywhere.
+    """
 
     timeframe: str
     tickers: tuple[str, ...]
     names: tuple[str, ...]
     matrix: Floats
+    margin: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,8 @@ def answer(loaded: LoadedVersion, batch: FeatureBatch) -> BatchAnswer:
     for panel, group in groups.values():
         features = _pick(batch.matrix, group, panel.feature_names, place)
         whole = np.logical_and.reduce(np.isfinite(features), axis=1)
+        if batch.margin is not None:
+            whole &= ~_outside(panel, features, batch.margin).any(axis=1)
         predicted = _predict(panel, features, whole)
         ballot = decide(predicted, panel.calibration, panel.rules)
         given = np.isfinite(ballot.score)
@@ -95,7 +102,7 @@ def answer(loaded: LoadedVersion, batch: FeatureBatch) -> BatchAnswer:
         predictions[group, members] = predicted
         for row in np.flatnonzero(given & ballot.below_costs).tolist():
             reasons[group[row]] = BELOW_COSTS
-        _say_why(reasons, group[~whole], features[~whole], panel.feature_names)
+        _say_why(reasons, group[~whole], features[~whole], panel, batch.margin)
         for row in np.flatnonzero(whole & ~given).tolist():
             reasons[group[row]] = _lost(panel, predicted[row])
     return BatchAnswer(
@@ -144,6 +151,17 @@ def _pick(matrix: Floats, rows: Integers, names: tuple[str, ...], place: Mapping
     return features
 
 
+def _outside(panel: Panel, features: Floats, margin: float) -> Flags:
+    """Which features (n, f) lie further outside their range in training than `margin` times its width.
+
+    Of one that was constant in training, any other value does; of one whose range is not known, none.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = margin * (panel.high - panel.low)
+        flags: Flags = (features < panel.low - reach) | (features > panel.high + reach)
+    return flags
+
+
 def _predict(panel: Panel, features: Floats, whole: Flags) -> Floats:
     """Predictions (n, m), NaN in the rows that are not whole and where they are beyond belief."""
     predicted = np.full((len(features), len(panel.voters)), np.nan)
@@ -154,19 +172,25 @@ def _predict(panel: Panel, features: Floats, whole: Flags) -> Floats:
     return np.where(np.abs(predicted) <= LARGEST_RETURN, predicted, np.nan)
 
 
-def _say_why(reasons: list[Reasons], rows: Integers, features: Floats, names: tuple[str, ...]) -> None:
-    """Write down what each of the rows lacks; rows that lack the same share their reasons."""
+def _say_why(reasons: list[Reasons], rows: Integers, features: Floats, panel: Panel, margin: float | None) -> None:
+    """Write down what is wrong with each of the rows; rows with which the same is wrong share their reasons."""
     if not len(rows):
         return
-    lacks = np.isnan(features) + 2 * np.isinf(features)
-    patterns, which = np.unique(lacks, axis=0, return_inverse=True)
-    said = [_lacking(pattern, names) for pattern in patterns]
+    faults = np.isnan(features) + 2 * np.isinf(features)
+    if margin is not None:
+        faults[(faults == 0) & _outside(panel, features, margin)] = 3
+    patterns, which = np.unique(faults, axis=0, return_inverse=True)
+    said = [_faulty(pattern, panel.feature_names) for pattern in patterns]
     for row, pattern in zip(rows.tolist(), which.ravel().tolist(), strict=True):
         reasons[row] = said[pattern]
 
 
-def _lacking(pattern: Integers, names: tuple[str, ...]) -> Reasons:
-    faults = ((1, "missing_feature", "missing"), (2, "not_finite", "not finite"))
+def _faulty(pattern: Integers, names: tuple[str, ...]) -> Reasons:
+    faults = (
+        (1, "missing_feature", "missing"),
+        (2, "not_finite", "not finite"),
+        (3, "out_of_range", "too far outside the range of training"),
+    )
     return tuple(
         Reason(code=code, message=f"{_listed([names[place] for place in places])}: {state}; the ensemble abstains.")
         for kind, code, state in faults

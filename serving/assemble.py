@@ -134,6 +134,7 @@ class EnsembleAssembler:
             reference=None if reference is None else self._artifacts.put_array(reference),
             reliability=None if reliability is None else _knots(reliability),
             calibration_id=calibration.calibration_id,
+            ranges=None if ticker not in draft.ranges else dict(draft.ranges[ticker]),
         )
 
     def _member(self, name: str, candidate: Candidate, record: MemberRecord) -> Member:

@@ -89,6 +89,11 @@ class TickerRules(Part):
     reliability: Knots | None
     """By the score's size; null: not enough is known."""
     calibration_id: ShortText
+    ranges: Annotated[
+        dict[FeatureName, tuple[Number, Number]] | None, Field(exclude_if=lambda found: found is None)
+    ] = None
+    """By feature, the least and the largest value in training. Absent where they are not known: older versions keep
+    their digests."""
 
 
 class EnsembleManifest(Part):

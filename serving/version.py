@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.algorithms.base import Predictor, Trainer, trainer
-from orchestrator.core.arrays import Integers
+from orchestrator.core.arrays import Floats, Integers
 from orchestrator.core.errors import Refused
 from schemas.base import JsonObject, Mode, Reason
 from serving.artifacts import Artifacts
@@ -57,9 +57,12 @@ class Voter:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Those who vote on one ticker; `feature_names` are what any of them needs."""
+    """Those who vote on one ticker; `feature_names` (f,) are what any of them needs, `low` and `high` (f,) the range of
+    each in training, NaN where it is not known."""
 
     feature_names: tuple[str, ...]
+    low: Floats
+    high: Floats
     voters: tuple[Voter, ...]
     calibration: TickerCalibration
     calibration_id: str
@@ -136,7 +139,9 @@ def _panel(ticker: str, manifest: EnsembleManifest, predictors: Mapping[str, Pre
         weight=np.array([member.weight for member in members]),
         calibration=manifest.calibration,
     )
-    return Panel(names, voters, calibration, terms.calibration_id, rules)
+    ranges = terms.ranges or {}
+    low, high = np.array([ranges.get(name, (np.nan, np.nan)) for name in names], dtype=np.float64).T
+    return Panel(names, low, high, voters, calibration, terms.calibration_id, rules)
 
 
 def _reliability(knots: Knots) -> Reliability:

@@ -18,10 +18,13 @@ from schemas.codec import Tick
 from serving.answer import BatchAnswer, FeatureBatch
 from serving.replica import NotServing
 from streams.decision import Sheet
+from streams.heartbeats import Pulse
 from streams.leaving import farewell
+from streams.memory import Place
 from streams.routes import Route
 from streams.source import Record
 from streams.tasks import cancel
+from streams.triage import TickRules
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +54,7 @@ class Asked(NamedTuple):
     tick: Tick
     record: Record
     route: Route
+    place: Place
 
 
 class Said(NamedTuple):
@@ -66,14 +70,18 @@ class Asking:
 
     Args:
         answerer: asks one of them.
-        ttl: how long a live tick can be acted on, from its `available_at`.
+        rules: how long a live tick can be acted on, and how far outside their range features may lie.
+        pulse: is told which ensembles do not answer.
         clock: the time.
     """
 
-    def __init__(self, answerer: Answerer, ttl: timedelta, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, answerer: Answerer, rules: TickRules, clock: Callable[[], datetime], pulse: Pulse | None = None
+    ) -> None:
         self._answerer = answerer
-        self._ttl = ttl
+        self._rules = rules
         self._clock = clock
+        self._pulse = pulse or Pulse()
         self._silent: set[str] = set()
 
     async def about(self, asked: Sequence[Asked]) -> AsyncGenerator[dict[int, Said], None]:
@@ -93,7 +101,7 @@ class Asking:
         """What one ensemble says to the ticks in these places."""
         route = asked[places[0]].route
         ensemble, groups = route.ensemble, _alike(asked, places)
-        batches = [features_of([asked[place].tick for place in group]) for group in groups]
+        batches = [features_of([asked[place].tick for place in group], self._rules.margin) for group in groups]
         patience = self._patience(ensemble, [asked[place].tick for place in places])
         answers: list[tuple[Sheet | None, datetime]]
         if route.left is None:
@@ -104,6 +112,7 @@ class Asking:
             self._silent.add(ensemble)
         else:
             self._silent.discard(ensemble)
+        self._pulse.silent(frozenset(self._silent))
         return {
             place: Said(sheet, row, at)
             for group, (sheet, at) in zip(groups, answers, strict=True)
@@ -112,14 +121,12 @@ class Asking:
 
     def _patience(self, ensemble: str, ticks: Sequence[Tick]) -> timedelta:
         """How long an answer to any of these ticks is worth waiting for."""
-        longest = GLANCE if ensemble in self._silent else min(PATIENCE, self._ttl / 2)
+        longest = GLANCE if ensemble in self._silent else min(PATIENCE, self._rules.ttl / 2)
         now = self._clock()
-        left = (tick.available_at + self._ttl - now if tick.mode == "live" else longest for tick in ticks)
+        left = (tick.available_at + self._rules.ttl - now if tick.mode == "live" else longest for tick in ticks)
         return min(longest, max(left))
 
-    async def _answer(
-        self, ensemble: str, batch: FeatureBatch, patience: timedelta
-    ) -> tuple[Sheet | None, datetime]:
+    async def _answer(self, ensemble: str, batch: FeatureBatch, patience: timedelta) -> tuple[Sheet | None, datetime]:
         """The answer, None where none has come in time; and when that was."""
         until = self._clock() + patience
         with suppress(TimeoutError):
@@ -151,7 +158,7 @@ def _alike(asked: Sequence[Asked], places: Sequence[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def features_of(ticks: Sequence[Tick]) -> FeatureBatch:
+def features_of(ticks: Sequence[Tick], margin: float | None = None) -> FeatureBatch:
     """Ticks of one timeframe and one set of feature names, as an ensemble is asked about them."""
     names = tuple(ticks[0].features)
     matrix = np.array([list(tick.features.values()) for tick in ticks], dtype=np.float64)
@@ -160,4 +167,5 @@ def features_of(ticks: Sequence[Tick]) -> FeatureBatch:
         tickers=tuple(tick.ticker for tick in ticks),
         names=names,
         matrix=matrix.reshape(len(ticks), len(names)),
+        margin=margin,
     )

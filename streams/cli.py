@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from schemas.base import parse_instant
 from schemas.envelope import Undecodable
 from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
 from streams import logs
 from streams.cli_ensembles import app as ensembles_app
 from streams.cli_fingerprints import app as fingerprints_app
+from streams.cli_halts import app as halts_app
 from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, RunFolder
 from streams.settings import Settings
-from streams.terminal import WRONG_USE, broker_troubles, connection, console, fail, settings
+from streams.terminal import WRONG_USE, broker_troubles, connection, console, fail, instant, settings
 
 # What a command needs beyond this is imported when it is called: `--help` must not load Ray.
 
@@ -33,6 +33,7 @@ broker_app = typer.Typer(no_args_is_help=True, help="The embedded Kafka broker."
 app.add_typer(broker_app, name="broker")
 app.add_typer(ensembles_app, name="ensembles")
 app.add_typer(fingerprints_app, name="fingerprints")
+app.add_typer(halts_app)
 
 
 @app.command()
@@ -254,14 +255,6 @@ def api() -> None:
     chosen = settings()
     logs.set_up(chosen.log_format, chosen.log_level, program="api")
     asyncio.run(serve_api(chosen, RunFolder(chosen.data_dir)))
-
-
-def instant(text: str) -> datetime:
-    """A time as a person gives it."""
-    try:
-        return parse_instant(text)
-    except ValueError as error:
-        raise fail(f"{text} {error}", WRONG_USE) from None
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ import numpy as np
 
 from orchestrator.core.arrays import Floats
 from orchestrator.core.calendar import Calendar
+from orchestrator.core.halting import Effect, restrained
 from orchestrator.core.position import position
 from schemas.base import Reason, format_instant
 from schemas.codec import Tick, WireSignal, WireVote, wire_reasons
 from schemas.signals import written_id
 from serving.answer import BatchAnswer
+from streams.controls import reason as halted
 from streams.memory import Answered
 from streams.routes import heard_on
 
@@ -38,12 +40,21 @@ _FLAT = Reason(
 
 
 class Moment(NamedTuple):
-    """When a signal is given, and until when it may be acted on; `must_be_flat` where the position would be held over a
-    close that the session policy forbids."""
+    """What a signal is given under.
+
+    Attributes:
+        now: when.
+        valid_until: until when it may be acted on.
+        must_be_flat: the position would be held over a close that the session policy forbids.
+        halt: the halt in effect.
+        too_old: why the ensemble must abstain for its age.
+    """
 
     now: datetime
     valid_until: datetime
     must_be_flat: bool
+    halt: Effect | None = None
+    too_old: Reason | None = None
 
 
 class Sheet:
@@ -95,13 +106,11 @@ def must_be_flat(tick: Tick, answer: BatchAnswer, calendar: Calendar) -> bool:
     )
 
 
-def decide(
-    tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: Moment
-) -> tuple[WireSignal, Answered]:
+def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: Moment) -> tuple[WireSignal, Answered]:
     """The signal of one tick, and what is remembered of it.
 
-    BUY, SELL and HOLD tell how the target position changes: up, down, or not. An abstention is HOLD with no target.
-    Of an instrument that the version does not cover, though one before it may have, nothing is held.
+    BUY, SELL and HOLD tell how the target position changes: up, down, or not. An abstention is HOLD with no target; a
+    halt that flattens closes what is held even then. Of an instrument that the version does not cover, though one before it may have, nothing is held.
 
     Args:
         tick: the tick, fresh for this ensemble.
@@ -115,8 +124,9 @@ def decide(
     before = newest.position_before if newest is not None and revises else held
     score = sheet.score[row]
     known = score == score
-    flat = moment.must_be_flat or not sheet.covered[row]
-    abstains = not flat and (tick.trading_status == "halted" or not known)
+    halt = moment.halt
+    flat = moment.must_be_flat or not sheet.covered[row] or (halt is not None and halt.action == "flatten")
+    abstains = not flat and (not known or tick.trading_status == "halted" or moment.too_old is not None)
     # Who abstains leaves what is held, also where that is what the revision before has said.
     after = (
         held
@@ -129,6 +139,8 @@ def decide(
             flat=flat,
         )
     )
+    if halt is not None and not abstains:
+        after = restrained(before, after, halt.action)
     served = answer.served
     mode = heard_on(served.mode, tick.mode)
     event_time = written(tick.event_time)
@@ -161,6 +173,7 @@ def decide(
         wire_reasons(_reasons(tick, sheet, row, moment)),
         answer.experiment,
         answer.calibration_ids.get(tick.ticker),
+        0 if halt is None else halt.epoch,
     )
     return signal, Answered(tick.event_time, tick.revision, identity, after, before)
 
@@ -173,4 +186,8 @@ def _reasons(tick: Tick, sheet: Sheet, row: int, moment: Moment) -> tuple[Reason
         reasons = (*reasons, _NOT_COVERED)
     if moment.must_be_flat:
         reasons = (*reasons, _FLAT)
+    if moment.too_old is not None:
+        reasons = (*reasons, moment.too_old)
+    if moment.halt is not None:
+        reasons = (*reasons, halted(moment.halt))
     return reasons

@@ -100,6 +100,11 @@ class Deployments(Leading):
         self._room = asyncio.Semaphore(AT_ONCE)
         self._passes = 0
 
+    @property
+    def serves(self) -> tuple[ServedVersion, ...]:
+        """The versions that serve, as far as this worker knows, by name of their ensembles."""
+        return tuple(served(self._current[ensemble]) for ensemble in sorted(self._current))
+
     async def act(self) -> None:
         """One pass, then rest."""
         await self.reconcile()

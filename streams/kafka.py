@@ -1,7 +1,7 @@
 """How Kafka is reached, which topics it has, and how far the service is behind."""
 
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,15 @@ def _other_settings(admin: AdminClient, topics: Sequence[Topic]) -> list[Differe
     return differences
 
 
+def names(config: Mapping[str, Any]) -> Set[str]:
+    """The topics that there are.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    return AdminClient(dict(config)).list_topics(timeout=ANSWER_SECONDS).topics.keys()
+
+
 def positions(config: Mapping[str, Any], groups: Mapping[str, str | None]) -> list[Position]:
     """Where every partition of some topics is.
 
@@ -166,12 +175,50 @@ def positions(config: Mapping[str, Any], groups: Mapping[str, str | None]) -> li
         if topic in described
         for partition in described[topic].partitions
     ]
-    begins, ends = (_offsets(admin, places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
     handled: dict[tuple[str, int], int] = {}
     for group in filter(None, set(groups.values())):
         read = [place for place in places if groups[place.topic] == group]
         for place in _committed(config, group, read) if read else ():
             handled[place.topic, place.partition] = place.offset
+    return _positions(admin, places, handled)
+
+
+class Lags:
+    """How far one group is on one topic, asked again and again by the same clients. Its calls block.
+
+    Args:
+        config: librdkafka's connection settings.
+        topic: its name.
+        group: in which the service reads it.
+    """
+
+    def __init__(self, config: Mapping[str, Any], topic: str, group: str) -> None:
+        self._topic = topic
+        self._admin = AdminClient(dict(config))
+        self._consumer = Consumer({**config, "group.id": group})
+
+    def of(self, partitions: Iterable[int]) -> list[Position]:
+        """Where some partitions are.
+
+        Raises:
+            KafkaException: the broker does not answer.
+        """
+        places = [TopicPartition(self._topic, number) for number in partitions]
+        if not places:
+            return []
+        answer = self._consumer.committed(places, timeout=ANSWER_SECONDS)
+        handled = {(place.topic, place.partition): place.offset for place in answer if place.offset >= 0}
+        return _positions(self._admin, places, handled)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._consumer.close()
+
+
+def _positions(
+    admin: AdminClient, places: Sequence[TopicPartition], handled: Mapping[tuple[str, int], int]
+) -> list[Position]:
+    begins, ends = (_offsets(admin, places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
     return [
         Position(place.topic, place.partition, begins[key], ends[key], handled.get(key))
         for place in places

@@ -44,6 +44,7 @@ SKIPS = Counter(
     "Ticks without a signal, by reason: ttl, conflated, late, halted, dead_letter.",
     ("reason",),
 )
+HALTS = Gauge("orchestrator_halts", "Halts in effect, whatever their scope.", multiprocess_mode="mostrecent")
 BATCH_RECORDS = Histogram(
     "orchestrator_batch_records",
     "Records in a micro-batch, by topic.",

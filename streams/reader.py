@@ -1,5 +1,6 @@
 """Reads topics from a moment on without joining a group: for following, not for consuming."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
@@ -94,6 +95,11 @@ class TopicReader:
         _, end = self._consumer.get_watermark_offsets(place, LOOKUP_SECONDS)
         return int(end)
 
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Numbers of the partitions that are read."""
+        return frozenset(number for _, number in self._assigned)
+
     def read(self, timeout: float, size: int = 1000) -> list[Record]:
         """The next records, in order by partition, as soon as there are any; maybe none, after `timeout` seconds.
 
@@ -112,13 +118,19 @@ class TopicReader:
                 raise KafkaException(error)
         return records
 
-    def read_to_end(self) -> list[Record]:
+    def read_to_end(self, patience: float | None = None) -> list[Record]:
         """Every record that is there now.
+
+        Args:
+            patience: seconds after which a broker that does not answer is an error; None: it is waited for.
 
         Raises:
             KafkaException: the broker gave an error that does not pass by itself.
         """
         records: list[Record] = []
+        deadline = None if patience is None else time.monotonic() + patience
         while self._ended != self._assigned:
             records.extend(self.read(0.5))
+            if deadline is not None and time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the end of the topic was not reached"))
         return records

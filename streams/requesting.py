@@ -13,12 +13,21 @@ from confluent_kafka import Producer
 
 from schemas.base import Message, Reason
 from schemas.commands import Cancel, Delete, DeployEnsemble, Resume, RollBack
+from schemas.control import Halt, Lift
 from schemas.dead_letter import read_dead_letter
 from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleFailed
 from schemas.envelope import Undecodable, decode, encode, headers_of
 from schemas.experiments import ExperimentCancelled, ExperimentRejected, ExperimentWaiting, GateRefused
 from schemas.search import SearchRequest
-from schemas.topics import COMMANDS, ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, Topic, dead_letter_topic
+from schemas.topics import (
+    COMMANDS,
+    CONTROL,
+    ENSEMBLE_EVENTS,
+    EXPERIMENT_EVENTS,
+    SEARCH_REQUESTS,
+    Topic,
+    dead_letter_topic,
+)
 from schemas.trace_context import begin_trace
 from streams.display import Display
 from streams.following import SLACK, RequestStory, event_of, opened
@@ -81,6 +90,15 @@ def produce_command(config: dict[str, Any], command: Order) -> None:
     """
     target = command.experiment if isinstance(command, Cancel | Resume) else command.ensemble
     _produce(config, COMMANDS, target, command, command.command_id, encode(command))
+
+
+def produce_control(config: dict[str, Any], order: Halt | Lift) -> None:
+    """Produce a halt or a lift and wait for the broker's acknowledgement.
+
+    Raises:
+        NotProduced: it did not come.
+    """
+    _produce(config, CONTROL, order.scope, order, f"{order.scope}:{order.epoch}", encode(order))
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,14 @@ class Settings(BaseModel):
     """How an ensemble votes where the request does not say."""
     serve_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     """The score above which an ensemble acts where the request does not say."""
+    signal_conflate: bool = False
+    """Whether only the newest tick of each instrument is answered while ticks lag; the others are told as skipped."""
     signal_ttl: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Seconds after which a live tick is too old to act on."""
+    model_max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 1095.0
+    """Days from the end of an ensemble's training to a tick after which the ensemble abstains."""
+    outlier_margin: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
+    """Widths of a feature's range in training that it may lie outside of it, else an ensemble abstains; none: any."""
     gate_override: Literal["forbid", "paper", "live"] = "paper"
     """What a request that turns the gate off may do: nothing, paper signals, live signals."""
     calendar: Annotated[str, AfterValidator(_calendar)] = "XNYS"

@@ -5,12 +5,14 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from schemas.base import parse_instant
 from streams.run_folder import NotRunning, RunFolder
 from streams.settings import Settings, WrongSettings
 
@@ -31,6 +33,14 @@ def fail(message: str, code: int = 1) -> typer.Exit:
     """Say on standard error what is wrong; raise what is returned."""
     errors.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
     return typer.Exit(code)
+
+
+def instant(text: str) -> datetime:
+    """A time as a person gives it."""
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise fail(f"{text} {error}", WRONG_USE) from None
 
 
 def settings() -> Settings:

@@ -12,12 +12,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import structlog
 
+from orchestrator.core.abstaining import too_old
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.errors import Refused
+from orchestrator.core.halting import Effect
 from schemas.base import Mode, Reason
 from schemas.codec import Tick, WireSignal, read_tick, write_signal
 from schemas.envelope import Undecodable, encode, written_headers
@@ -27,12 +29,13 @@ from streams.asking import Answerer, Asked, Asking, Said
 from streams.dead_letters import dead_letter
 from streams.decision import Moment, decide, must_be_flat, written
 from streams.delivery import Delivery
+from streams.heartbeats import Pulse
 from streams.memory import Answered, Place, SignalMemory, state_record
 from streams.metrics import DEAD_LETTERS, SIGNAL_SECONDS, SIGNALS, SKIPS, TICKS
 from streams.publisher import Outgoing
 from streams.routes import Route, Routes, heard_on
 from streams.source import Record
-from streams.triage import SKIPPED, TickRules, Triage, before, fault_of_clock, triage
+from streams.triage import SKIPPED, TickRules, Triage, before, fault_of_clock, has_expired, triage
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +44,14 @@ GRACE = timedelta(seconds=60)
 TOPICS = {mode: topic.name for mode, topic in SIGNALS_BY_MODE.items()}
 
 Skipped = Literal["late", "ttl", "conflated", "dead_letter"]
+
+
+class Halting(Protocol):
+    """Whoever knows the halts."""
+
+    def on(self, ensemble: str, ticker: str, now: datetime) -> Effect | None:
+        """What an ensemble's position in a ticker is under now; None: nothing."""
+        ...
 
 
 @dataclass
@@ -53,8 +64,10 @@ class Outbound:
     dead: list[Outgoing] = field(default_factory=list)
     told: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Signals by what they say and on which topic they say it."""
-    slowest: float = 0.0
-    """Seconds from the `available_at` of a live tick to its signal, at most."""
+    newest: dict[tuple[int, str], datetime] = field(default_factory=dict)
+    """By partition and timeframe, the bar that was answered live last."""
+    slowest: timedelta = timedelta()
+    """From the `available_at` of a live tick to its signal, at most."""
 
 
 class TickPath:
@@ -66,11 +79,11 @@ class TickPath:
         memory: what was answered before.
         delivery: takes signals to the broker.
         calendar: says when the next bar closes.
-        rules: how old a tick may be.
+        rules: which ticks are answered, and when an ensemble must abstain.
+        controls: the halts. They do not act on replays, which are to say what would have been said.
+        pulse: is told how far the ticks are answered.
         clock: the time.
         source: the CloudEvents source.
-        conflates_from: a batch of that many ticks or more lags, and only the newest tick of each instrument in it is
-            answered; None: every tick is.
     """
 
     def __init__(
@@ -82,11 +95,12 @@ class TickPath:
         delivery: Delivery,
         calendar: Calendar,
         rules: TickRules,
+        controls: Halting,
+        pulse: Pulse,
         clock: Callable[[], datetime],
         source: str,
-        conflates_from: int | None = None,
     ) -> None:
-        self._asking = Asking(answerer, rules.ttl, clock)
+        self._asking = Asking(answerer, rules, clock, pulse)
         self._routes = routes
         self._memory = memory
         self._delivery = delivery
@@ -94,8 +108,11 @@ class TickPath:
         self._clock = clock
         self._source = source.encode()
         self._calendar = calendar
-        self._conflates_from = conflates_from
-        self._next_close = lru_cache(maxsize=4096)(calendar.next_close)
+        self._controls = controls
+        self._pulse = pulse
+        self._valid_until = lru_cache(maxsize=4096)(
+            lambda closed, timeframe: calendar.next_close(closed, timeframe) + GRACE
+        )
         self._deciding = asyncio.Lock()
 
     async def take(self, records: Sequence[Record]) -> None:
@@ -124,7 +141,9 @@ class TickPath:
         for (signal, mode), count in out.told.items():
             SIGNALS.labels(signal, mode).inc(count)
         if out.slowest:
-            SIGNAL_SECONDS.observe(out.slowest)
+            SIGNAL_SECONDS.observe(out.slowest.total_seconds())
+        for (partition, timeframe), moment in out.newest.items():
+            self._pulse.answered(partition, timeframe, moment)
         return asyncio.create_task(self._delivery.send([*out.dead, *out.signals], states))
 
     def _gather(self, records: Sequence[Record], out: Outbound) -> list[Asked]:
@@ -141,7 +160,7 @@ class TickPath:
             outcomes["covered" if covering else "uncovered"] += 1
             for route in covering:
                 place = _place(route.ensemble, tick, route.mode)
-                each = Asked(tick, record, route)
+                each = Asked(tick, record, route, place)
                 verdict = triage(tick, seen.get(place) or self._memory.newest(place), now=now, rules=self._rules)
                 if verdict is not Triage.FRESH:
                     self._pass_over(each, verdict, now, out)
@@ -177,7 +196,7 @@ class TickPath:
     def _newest(self, ticks: Sequence[tuple[Record, Tick]]) -> dict[tuple[str, str, Mode], tuple[datetime, int]]:
         """The newest bar and revision of each instrument, timeframe and mode, where the others are passed over."""
         newest: dict[tuple[str, str, Mode], tuple[datetime, int]] = {}
-        if self._conflates_from is not None and len(ticks) >= self._conflates_from:
+        if (least := self._rules.conflates_from) is not None and len(ticks) >= least:
             for _, tick in ticks:
                 line, bar = (tick.ticker, tick.timeframe, tick.mode), (tick.event_time, tick.revision)
                 newest[line] = max(bar, newest.get(line, bar))
@@ -200,7 +219,7 @@ class TickPath:
         if fault is not None:
             return (fault,)
         try:
-            self._next_close(tick.event_time, tick.timeframe)
+            self._valid_until(tick.event_time, tick.timeframe)
         except Refused as refused:
             return refused.reasons
         return ()
@@ -210,26 +229,36 @@ class TickPath:
         if sheet is None:
             self._skip(tick, each.record, each.route, "ttl", now, out)
             return
-        # Its mode is the serving version's, which may have become another's since the tick was gathered.
-        place = _place(each.route.ensemble, tick, sheet.answer.served.mode)
-        newest = before(tick, self._memory.newest(place))
-        verdict = triage(tick, newest, now=now, rules=self._rules)
+        answer = sheet.answer
+        place = each.place
+        if answer.served.mode != each.route.mode:
+            # The version that serves may be heard in another way than the one that did when the tick was gathered.
+            place = _place(each.route.ensemble, tick, answer.served.mode)
+            verdict = triage(tick, self._memory.newest(place), now=now, rules=self._rules)
+        else:
+            verdict = Triage.EXPIRED if has_expired(tick, now, self._rules) else Triage.FRESH
         if verdict is not Triage.FRESH:
             self._pass_over(each, verdict, now, out)
             return
+        mode = place[-1]
         moment = Moment(
-            now=now,
-            valid_until=self._next_close(tick.event_time, tick.timeframe) + GRACE,
-            must_be_flat=must_be_flat(tick, sheet.answer, self._calendar),
+            now,
+            self._valid_until(tick.event_time, tick.timeframe),
+            must_be_flat(tick, answer, self._calendar),
+            None if mode == "replay" else self._controls.on(place[0], tick.ticker, now),
+            too_old(answer.trained_through, tick.event_time, self._rules.most_age),
         )
-        signal, answered = decide(tick, sheet, said.row, newest, moment)
+        signal, answered = decide(tick, sheet, said.row, before(tick, self._memory.newest(place)), moment)
         self._memory.remember(place, answered)
         value = write_signal(signal)
+        partition = each.record.partition
         out.signals.append(self._outgoing(signal, signal.id, signal.emitted_at, each.record, value))
-        out.states[place] = (value, answered, each.record.partition)
-        out.told[signal.signal, signal.mode] += 1
+        out.states[place] = (value, answered, partition)
+        out.told[signal.signal, mode] += 1
+        if mode == "live":
+            out.newest[partition, tick.timeframe] = tick.event_time
         if tick.mode == "live":
-            out.slowest = max(out.slowest, (now - tick.available_at).total_seconds())
+            out.slowest = max(out.slowest, now - tick.available_at)
 
     def _pass_over(self, each: Asked, verdict: Triage, now: datetime, out: Outbound) -> None:
         if verdict in SKIPPED:

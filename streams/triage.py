@@ -32,9 +32,17 @@ SKIPPED: Mapping[Triage, Literal["late", "ttl"]] = {Triage.LATE: "late", Triage.
 
 @dataclass(frozen=True)
 class TickRules:
-    """How old a live tick may be, in seconds from `available_at`."""
+    """Which ticks are answered, and when an ensemble must abstain."""
 
     ttl: timedelta
+    """How old a live tick may be, from its `available_at`."""
+    most_age: timedelta | None = None
+    """How long after the end of its training a model may be asked; None: for ever."""
+    margin: float | None = None
+    """How far outside its range in training a feature may lie, in widths of that range; None: anywhere."""
+    conflates_from: int | None = None
+    """A batch of that many ticks or more lags, and only the newest of each instrument in it is answered; None: every
+    tick is."""
 
 
 def fault_of_clock(tick: Tick, now: datetime) -> Reason | None:
@@ -68,6 +76,9 @@ def triage(tick: Tick, newest: Answered | None, *, now: datetime, rules: TickRul
     newest = before(tick, newest)
     if newest is not None and bar <= newest.bar:
         return Triage.REPEAT if bar == newest.bar else Triage.LATE
-    if tick.mode == "live" and now - tick.available_at > rules.ttl:
-        return Triage.EXPIRED
-    return Triage.FRESH
+    return Triage.EXPIRED if has_expired(tick, now, rules) else Triage.FRESH
+
+
+def has_expired(tick: Tick, now: datetime, rules: TickRules) -> bool:
+    """Whether a tick was available too long ago to act on."""
+    return tick.mode == "live" and now - tick.available_at > rules.ttl

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import re
 import secrets
 import signal
 import socket
@@ -30,15 +31,17 @@ from orchestrator.search.launching import Launcher
 from orchestrator.search.settings import DriverSettings, working_folder
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway, UnusableDatabase
-from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
+from schemas.topics import COMMANDS, CONTROL, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
 from streams.commanding import Commands
+from streams.controls import Controls, Custody
 from streams.delivery import AtLeastOnce
 from streams.deploying import Deployments
+from streams.heartbeats import Heartbeats, Pulse
 from streams.intake import Intake
 from streams.judging import Judge
 from streams.leading import Leadership
@@ -193,6 +196,8 @@ class Worker:
             may_resume=may_resume(settings),
             on_change=reconciler.wake,
         )
+        controls, pulse = Controls(config, utc_now, self._fail), Pulse()
+        custody = Custody(controls, await self._publisher(stack, config), utc_now)
         memory = SignalMemory(partial(states, config))
         ticks = TickPath(
             answerer=deployer,
@@ -200,7 +205,14 @@ class Worker:
             memory=memory,
             delivery=AtLeastOnce(await self._publisher(stack, config, compression="lz4")),
             calendar=calendar_named(settings.calendar),
-            rules=TickRules(ttl=timedelta(seconds=settings.signal_ttl)),
+            rules=TickRules(
+                ttl=timedelta(seconds=settings.signal_ttl),
+                most_age=timedelta(days=settings.model_max_age_days) if settings.model_max_age_days else None,
+                margin=settings.outlier_margin,
+                conflates_from=TICK_BATCH if settings.signal_conflate else None,
+            ),
+            controls=controls,
+            pulse=pulse,
             clock=utc_now,
             source=SOURCE,
         )
@@ -210,10 +222,14 @@ class Worker:
             datadir=str(settings.data_dir / "faust"),
             topic_disable_leader=True,
         )
+        reading = self._consume(
+            app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, at_once=2, on_assigned=memory.restore
+        )
         sources = [
             self._consume(app, SEARCH_REQUESTS, config, intake.take, size=REQUEST_BATCH),
             self._consume(app, COMMANDS, config, commands.take, size=REQUEST_BATCH),
-            self._consume(app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, at_once=2, on_assigned=memory.restore),
+            self._consume(app, CONTROL, config, custody.take, size=REQUEST_BATCH),
+            reading,
         ]
         await app.start()
         stack.push_async_callback(app.stop)
@@ -228,7 +244,20 @@ class Worker:
             on_failure=self._fail,
         )
         vitals = Vitals(config, database, folder, utc_now, self._fail)
-        for service in (relay, deployments, reconciler, pruning, vitals, *sources):
+        heartbeats = Heartbeats(
+            measuring=kafka.Lags(config, FEATURE_TICKS.name, group_of(FEATURE_TICKS)),
+            publisher=await self._publisher(stack, config, linger_ms=0),
+            controls=controls,
+            pulse=pulse,
+            assigned=lambda: reading.assigned,
+            serving=lambda: deployments.serves,
+            instance=instance_name(holder),
+            clock=utc_now,
+            source=SOURCE,
+            on_failure=self._fail,
+        )
+        # The halts first: they must be known before the first tick is read.
+        for service in (controls, relay, deployments, reconciler, pruning, vitals, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)
@@ -287,6 +316,11 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+
+
+def instance_name(holder: str) -> str:
+    """What a worker is called on the wire: the end of its holder's name, which differs between workers."""
+    return re.sub("[^A-Za-z0-9_-]", "-", holder)[-64:]
 
 
 def states(config: dict[str, Any], partitions: Sequence[int]) -> list[Record]:

@@ -21,6 +21,7 @@ from orchestrator.features.parquet import ParquetFeatures
 from orchestrator.features.samples import write_samples
 from schemas.base import Message, format_instant
 from schemas.envelope import encode
+from schemas.signals import Signal
 from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, Topic
 from streams import kafka
 from streams.following import RequestStory, event_of, opened
@@ -161,6 +162,11 @@ def request(service: Service, request_id: str, **fields: Any) -> dict[str, Any]:
 def of_type(records: Sequence[Record], message: type[Message]) -> list[Record]:
     """Those whose CloudEvents type is the message's."""
     return [record for record in records if dict(record.headers)["ce_type"] == message.TYPE.encode()]
+
+
+def is_signal_of(record: Record, ensemble: str) -> bool:
+    """Whether a record of signals is one of an ensemble's; a heartbeat names ensembles, too."""
+    return bool(of_type([record], Signal)) and f'"ensemble":"{ensemble}"'.encode() in (record.value or b"")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Search and serving both speak these words, and neither imports the other: the co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -84,6 +84,8 @@ class EnsembleDraft:
     """Event time of the last bar that any member was trained on, UTC."""
     data_hash: Mapping[str, str]
     """By ticker, SHA-256 of the bars."""
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    """By ticker and feature, the least and the largest value that a member was trained on; absent: not known."""
     min_edge_bps: float = 0.0
     """A member whose predicted return is not above this, in either direction, says HOLD."""
     calibration: Calibration = "out_of_fold"

@@ -143,6 +143,11 @@ def draft_of(
         cost={ticker: study.grounds[ticker].cost for ticker in tickers},
         trained_through=max(_trained_through(study.grounds[ticker].dataset) for ticker in tickers),
         data_hash={ticker: study.data_hash[ticker] for ticker in tickers},
+        ranges={
+            ticker: ranges_of(study.grounds[ticker].dataset)
+            for ticker in tickers
+            if study.grounds[ticker].streamed is None
+        },
     )
 
 
@@ -164,6 +169,13 @@ def trainable_rows(dataset: Dataset) -> Flags:
     """Rows (n,) that a predictor can be trained on: target and features are known."""
     flags: Flags = np.isfinite(dataset.target) & np.isfinite(dataset.features).all(axis=1)
     return flags
+
+
+def ranges_of(dataset: Dataset) -> dict[str, tuple[float, float]]:
+    """By feature, the least and the largest value among the rows that a predictor can be trained on."""
+    rows = dataset.features[trainable_rows(dataset)]
+    bounds = zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True)
+    return dict(zip(dataset.feature_names, bounds, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.dead_letter import DEAD_LETTER_HEADERS
 from schemas.envelope import decode
-from schemas.topics import COMMANDS, FEATURE_TICKS, SEARCH_REQUESTS, TOPICS, Topic
+from schemas.topics import COMMANDS, CONTROL, FEATURE_TICKS, SEARCH_REQUESTS, TOPICS, Topic
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
@@ -34,8 +34,9 @@ def test_the_page_names_every_header_of_a_dead_letter() -> None:
 
 
 def test_the_examples_of_the_page_are_good_messages() -> None:
-    *requests, tick, commands = EXAMPLES
+    *requests, tick, commands, controls = EXAMPLES
     assert [decode(SEARCH_REQUESTS.messages, text.encode()).strategy for text in requests] == ["grid", "grid"]
     assert decode(FEATURE_TICKS.messages, tick.encode()).ticker == "AAPL"
     kinds = [decode(COMMANDS.messages, line.encode()).command for line in commands.splitlines()]
     assert kinds == ["deploy", "roll_back", "delete"]
+    assert [decode(CONTROL.messages, line.encode()).control for line in controls.splitlines()] == ["halt", "lift"]

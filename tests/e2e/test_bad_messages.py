@@ -16,7 +16,7 @@ from schemas.ticks import FeatureTick
 from schemas.topics import EXPERIMENT_EVENTS, FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS, dead_letter_topic
 from streams.replay import tick_of
 from tests.mutations import is_good, mutants
-from tests.service import TICKERS, Service, of_type, request
+from tests.service import TICKERS, Service, is_signal_of, request
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +79,6 @@ def test_the_dead_letters_hold_exactly_the_bad_ones_and_all_good_ones_take_effec
         signal_id("fuzz", tick.ticker, tick.timeframe, tick.event_time, tick.revision, tick.mode)
         for tick in (decode(FeatureTick, value) for value in ticks)
     }
-    found = service.await_records(SIGNALS, GOOD_EACH, lambda record: b'"ensemble":"fuzz"' in (record.value or b""))
-    answered = [decode(Signal, record.value).id for record in of_type(found, Signal)]
+    found = service.await_records(SIGNALS, GOOD_EACH, lambda record: is_signal_of(record, "fuzz"))
+    answered = [decode(Signal, record.value).id for record in found]
     assert sorted(answered) == sorted(wanted)

@@ -17,7 +17,7 @@ from schemas.topics import (
     TRIAL_EVENTS,
 )
 from streams.following import RequestStory
-from tests.service import FEED_SESSIONS, TICKERS, Service, of_type, request
+from tests.service import FEED_SESSIONS, TICKERS, Service, is_signal_of, request
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +36,8 @@ def deployed(service: Service) -> RequestStory:
 
 
 def signals(service: Service, enough: int) -> list[Signal]:
-    found = service.await_records(SIGNALS, enough, lambda record: b'"ensemble":"line"' in (record.value or b""))
-    return [decode(Signal, record.value) for record in of_type(found, Signal)]
+    found = service.await_records(SIGNALS, enough, lambda record: is_signal_of(record, "line"))
+    return [decode(Signal, record.value) for record in found]
 
 
 def test_every_trial_is_told_from_its_creation_to_its_score(service: Service, deployed: RequestStory) -> None:
@@ -140,6 +140,15 @@ def test_the_command_line_asks_follows_plays_and_shows(service: Service, deploye
     table = service.command("topics")
     assert table.returncode == 0, table.stderr
     assert "feature-ticks.dlq" in table.stdout
+
+
+def test_a_halt_is_followed_and_lifted_by_command(service: Service) -> None:
+    scope = ("--scope", "ensemble:nobody")
+    for arguments in (("halt", *scope, "--reason", "a test", "--for", "1h"), ("lift", *scope)):
+        given = service.command(*arguments)
+        assert given.returncode == 0, given.stdout + given.stderr
+        assert "every worker follows it" in given.stdout
+    assert service.command("halts").stdout == "nothing is halted\n"
 
 
 def test_a_refused_request_is_told_with_every_reason(service: Service) -> None:

@@ -33,6 +33,6 @@ def answers_to(stage: Stage, wanted: list[str]) -> dict[str, int]:
         while len(found) < len(wanted) and time.monotonic() < deadline:
             for record in reader.read(0.2):
                 signal_ = json.loads(record.value or b"{}")
-                if signal_["event_time"] in wanted:
+                if signal_.get("event_time") in wanted:
                     found[signal_["event_time"]] = signal_["version"]
     return found

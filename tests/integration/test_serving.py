@@ -24,6 +24,7 @@ from streams import asking
 from streams.asking import Asked, Asking
 from streams.child import Facts
 from streams.routes import Route
+from streams.triage import TickRules
 from tests.ray_cluster import connected
 from tests.unit.serving.drafts import NAMES, candidate, draft
 from tests.unit.streams.fakes import Clock, record, tick
@@ -31,6 +32,7 @@ from tests.unit.streams.fakes import Clock, record, tick
 pytestmark = pytest.mark.slow
 
 PATIENCE = 120.0
+PLACE = ("bot", "AAPL", "1h", "replay")
 BATCH = FeatureBatch(
     "1d", ("AAPL", "TSLA", "AAPL"), NAMES, np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]])
 )
@@ -174,9 +176,9 @@ async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
     assert (await other.answer("bot", BATCH)).served.version == 1
     await deployer.delete("bot")
     monkeypatch.setattr(asking, "PATIENCE", timedelta(seconds=1))
-    asked = Asked(tick(mode="replay"), record(tick()), Route("bot", frozenset({"AAPL"}), "1h", "live"))
+    asked = Asked(tick(mode="replay"), record(tick()), Route("bot", frozenset({"AAPL"}), "1h", "live"), PLACE)
     async with asyncio.timeout(PATIENCE):
-        (said,) = [part async for part in Asking(other, timedelta(seconds=60), Clock()).about([asked])]
+        (said,) = [part async for part in Asking(other, TickRules(ttl=timedelta(seconds=60)), Clock()).about([asked])]
     assert said[0].answer is None
 
 

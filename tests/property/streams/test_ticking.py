@@ -18,6 +18,7 @@ from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE, SIGNALS_BY_MODE
 from streams import delivery
 from streams.delivery import AtLeastOnce
+from streams.heartbeats import Pulse
 from streams.memory import SignalMemory
 from streams.publisher import Outgoing
 from streams.routes import Route, Routes
@@ -29,6 +30,7 @@ from tests.unit.streams.fakes import (
     Clock,
     FakeAnswerer,
     FakePublisher,
+    Halts,
     as_read,
     bar,
     in_batches,
@@ -113,6 +115,8 @@ def line(states: Sequence[Outgoing] = (), *, covering: Sequence[Route] = ROUTES)
         delivery=AtLeastOnce(publisher),
         calendar=CALENDAR,
         rules=TickRules(ttl=timedelta(seconds=60)),
+        controls=Halts(),
+        pulse=Pulse(),
         clock=Clock(),
         source="/test",
     )

@@ -120,6 +120,12 @@ def test_a_draft_holds_each_survivor_with_its_out_of_fold_record(tmp_path: Path)
     np.testing.assert_array_equal(candidate.event_time, ground.dataset.event_time[rows])
     assert np.bincount(candidate.fold).tolist() == [len(fold.test) for fold in ground.folds]
     assert np.isfinite(candidate.predictor.predict(candidate.probe)).all()
+    trained = ground.dataset.features[trainable_rows(ground.dataset)]
+    assert [*draft.ranges] == ["AAA", "BBB"]
+    assert draft.ranges["BBB"] == {
+        name: (trained[:, column].min(), trained[:, column].max())
+        for column, name in enumerate(ground.dataset.feature_names)
+    }
     last = np.flatnonzero(trainable_rows(ground.dataset))[-1]
     assert np.datetime64(draft.trained_through.replace(tzinfo=None)) == ground.dataset.event_time[last]
 

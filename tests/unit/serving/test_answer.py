@@ -87,6 +87,42 @@ def test_a_prediction_beyond_belief_is_a_lost_member(loaded: LoadedVersion, valu
     assert found.reasons[0][0].message.startswith("t1, t2: no credible prediction")
 
 
+RANGES = {"momentum": (-1.0, 1.0), "volatility_20": (0.5, 0.5)}
+INSIDE = (0.0, 0.5, 99.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "margin", "expected", "named"),
+    [
+        (INSIDE, 0.0, [], ""),
+        ((1.0, 0.5, 99.0), 0.0, [], ""),
+        ((1.1, 0.5, 99.0), 0.0, ["out_of_range"], "momentum: "),
+        ((-1.1, 0.5, 99.0), 0.0, ["out_of_range"], "momentum: "),
+        ((3.0, 0.5, 99.0), 1.0, [], ""),
+        ((3.1, 0.5, 99.0), 1.0, ["out_of_range"], "momentum: "),
+        ((0.0, 0.6, 99.0), 9.0, ["out_of_range"], "volatility_20: "),
+        ((9.0, 0.6, 99.0), 1.0, ["out_of_range"], "momentum, volatility_20: "),
+        ((9.0, 0.6, 99.0), None, [], ""),
+        ((np.nan, 0.6, np.inf), 1.0, ["missing_feature", "not_finite", "out_of_range"], "momentum: "),
+        ((1.7e308, 0.5, 99.0), 1e308, ["member_lost"], "t1: "),
+    ],
+)
+def test_a_row_abstains_where_a_feature_is_too_far_outside_its_range_in_training(
+    tmp_path: Path, row: tuple[float, ...], margin: float | None, expected: list[str], named: str
+) -> None:
+    narrow = load(tmp_path, replace(draft(candidate("t1"), cost=0.0), ranges={"AAPL": RANGES}))
+    rows = FeatureBatch("1d", ("AAPL", "AAPL"), NAMES, np.array([row, INSIDE]), margin)
+    found = answer(narrow, rows)
+    assert codes(found) == [expected, []]
+    assert np.isfinite(found.score).tolist() == [not expected, True]
+    assert not expected or found.reasons[0][0].message.startswith(named)
+
+
+def test_a_version_whose_ranges_are_not_known_answers_whatever_the_margin(loaded: LoadedVersion) -> None:
+    found = answer(loaded, FeatureBatch("1d", ("AAPL",), NAMES, np.full((1, 3), 50.0), 0.0))
+    assert codes(found) == [[]]
+
+
 def test_ticks_of_another_timeframe_are_not_covered(loaded: LoadedVersion) -> None:
     found = answer(loaded, FeatureBatch("5m", ("AAPL",), NAMES, np.zeros((1, 3))))
     assert not found.covered.any()

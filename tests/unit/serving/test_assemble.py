@@ -34,6 +34,18 @@ def test_the_same_draft_gives_the_same_digest_and_another_order_another(artifact
     assert assembler.assemble(draft(one, two)).digest != assembler.assemble(draft(two, one)).digest
 
 
+def test_ranges_are_written_down_where_they_are_known_and_nothing_is_where_they_are_not(artifacts: Artifacts) -> None:
+    known = {"AAPL": dict.fromkeys(NAMES, (-0.1, 1e300))}
+    made = replace(draft(candidate("t1"), candidate("t2", "MSFT")), ranges=known)
+    assembled = EnsembleAssembler(artifacts).assemble(made)
+    manifest = read_manifest(artifacts.get(assembled.digest))
+    assert manifest.tickers["AAPL"].ranges == known["AAPL"]
+    assert manifest.tickers["MSFT"].ranges is None
+    # A version of before there were ranges has the digest that it had.
+    assert "ranges" not in assembled.manifest["tickers"]["MSFT"]
+    assert manifest.digest == assembled.digest
+
+
 @pytest.mark.parametrize(("voting", "thresholds"), [("soft", (0.7, 0.35)), ("hard", (0.0, 0.0))])
 def test_a_majority_needs_no_margin(artifacts: Artifacts, voting: Voting, thresholds: tuple[float, float]) -> None:
     assembled = EnsembleAssembler(artifacts).assemble(draft(candidate("t1"), voting=voting))

@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.core.arrays import Floats
 from orchestrator.core.dataset import SessionPolicy
 from orchestrator.core.errors import Refused
+from orchestrator.core.halting import Effect
 from schemas.base import Mode, Reason
 from schemas.codec import Tick, write_signal
 from schemas.envelope import decode, encode
@@ -164,6 +165,16 @@ def decided(
     """The signal of one tick as whoever reads it has it, and what is remembered of it."""
     signal, answered = decide(on, Sheet(answer), row, newest, moment)
     return decode(Signal, write_signal(signal)), answered
+
+
+@dataclass
+class Halts:
+    """The halts in effect, by ensemble."""
+
+    effects: dict[str, Effect] = field(default_factory=dict)
+
+    def on(self, ensemble: str, ticker: str, now: datetime) -> Effect | None:
+        return self.effects.get(ensemble)
 
 
 @dataclass

@@ -100,6 +100,7 @@ async def test_a_wanted_version_is_served_routed_and_told(house: House) -> None:
     experiment = await house.propose(1)
     await house.reconcile()
     assert house.serving.answering == {"bot": ServedVersion("bot", 1, digest(1), "paper", "passed")}
+    assert house.deployments.serves == (ServedVersion("bot", 1, digest(1), "paper", "passed"),)
     assert house.routed() == [("bot", "paper")]
     assert await house.told() == [("deploying", 1), ("deployed", 1)]
     assert (await house.state(experiment)).state is State.DEPLOYED

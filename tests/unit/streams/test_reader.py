@@ -40,6 +40,9 @@ class FakeConsumer:
     def assign(self, places: Sequence[TopicPartition]) -> None:
         self.began = {place.partition: place.offset for place in places}
 
+    def poll(self, timeout: float) -> None:
+        """Nothing comes, not even an end."""
+
     def close(self) -> None:
         self.closed = True
 
@@ -70,6 +73,14 @@ def test_where_nothing_is_that_young_it_begins_at_the_end_as_it_was_before_it_as
 def test_without_a_time_it_begins_at_the_beginning(consumers: list[FakeConsumer]) -> None:
     with TopicReader({}, [TRIAL_EVENTS]):
         assert consumers[0].began == {0: OFFSET_BEGINNING, 1: OFFSET_BEGINNING}
+
+
+def test_an_end_that_does_not_come_is_an_error_for_who_has_no_more_patience(consumers: list[FakeConsumer]) -> None:
+    with TopicReader({}, [TRIAL_EVENTS]) as found:
+        assert found.partitions == {0, 1}
+        with pytest.raises(KafkaException) as error:
+            found.read_to_end(patience=0)
+    assert error.value.args[0].code() == KafkaError._TIMED_OUT
 
 
 def test_a_reader_that_cannot_begin_leaves_no_consumer_behind(

@@ -24,6 +24,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_specification() -> None:
     assert (settings.tune_metric, settings.tune_mode, settings.tune_float_precision) == ("sharpe_ratio", "max", 5)
     assert (settings.tune_pbt_population_size, settings.tune_asha_grace_period) == (20, 10)
     assert (settings.serve_voting, settings.serve_threshold) == ("soft", 0.7)
+    assert (settings.model_max_age_days, settings.outlier_margin) == (1095, None)
     assert (settings.api_host, settings.api_port) == ("127.0.0.1", 8100)
     assert settings.embedded_broker
     assert settings.own_ray

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.calendar import calendar_named
+from orchestrator.core.halting import Effect
 from orchestrator.core.versions import VersionState
 from orchestrator.store.ensembles import Version
 from schemas.base import Mode
@@ -17,13 +18,26 @@ from schemas.signals import Signal, TickSkipped
 from schemas.topics import SIGNAL_STATE, SIGNALS, SIGNALS_BY_MODE, SIGNALS_PAPER, SIGNALS_REPLAY
 from streams import asking, delivery
 from streams.delivery import AtLeastOnce
+from streams.heartbeats import Pulse
 from streams.memory import SignalMemory, state_partition
 from streams.publisher import Outgoing
 from streams.routes import Route, Routes
 from streams.ticking import GRACE, TickPath
 from streams.triage import TickRules
 from tests.contracts.store.makers import proposal
-from tests.unit.streams.fakes import HOUR, NOW, Clock, FakeAnswerer, FakePublisher, Hurdle, bar, record, served, tick
+from tests.unit.streams.fakes import (
+    HOUR,
+    NOW,
+    Clock,
+    FakeAnswerer,
+    FakePublisher,
+    Halts,
+    Hurdle,
+    bar,
+    record,
+    served,
+    tick,
+)
 
 TTL = timedelta(seconds=60)
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -41,9 +55,11 @@ class Line:
         self.routes = Routes()
         self.cover("alpha", "AAPL", "MSFT")
         self.memory = SignalMemory(lambda partitions: [])
+        self.halts = Halts()
+        self.pulse = Pulse()
         self.path = self.path_to(self.publisher)
 
-    def path_to(self, publisher: FakePublisher, conflates_from: int | None = None) -> TickPath:
+    def path_to(self, publisher: FakePublisher, **rules: Any) -> TickPath:
         """A tick path that publishes there."""
         return TickPath(
             answerer=self.answerer,
@@ -51,10 +67,11 @@ class Line:
             memory=self.memory,
             delivery=AtLeastOnce(publisher),
             calendar=calendar_named("24/7"),
-            rules=TickRules(ttl=TTL),
+            rules=TickRules(ttl=TTL, **rules),
+            controls=self.halts,
+            pulse=self.pulse,
             clock=self.clock,
             source="/test",
-            conflates_from=conflates_from,
         )
 
     def cover(self, ensemble: str, *tickers: str, mode: Mode = "live", **others: tuple[str, ...]) -> None:
@@ -152,7 +169,9 @@ async def test_a_batch_that_lags_is_conflated_to_the_newest_tick_of_each_instrum
     line: Line, size: int, answered: list[int]
 ) -> None:
     path = line.path_to(line.publisher, conflates_from=size)
-    batch = [record(tick(hours), hours) for hours in (0, 2, 1)] + [record(tick(hours, ticker="MSFT")) for hours in (1, 0)]
+    batch = [record(tick(hours), hours) for hours in (0, 2, 1)] + [
+        record(tick(hours, ticker="MSFT")) for hours in (1, 0)
+    ]
     await path.take(batch)
     assert sorted(each.event_time for each in line.signals if each.ticker == "AAPL") == [bar(each) for each in answered]
     late = [("late", "alpha")] * 2
@@ -456,3 +475,66 @@ async def test_a_batch_that_nobody_covers_publishes_nothing(line: Line) -> None:
     await line.path.take([record(tick(0, ticker="IBM"))])
     await line.path.take([])
     assert line.publisher.batches == []
+
+
+@pytest.mark.parametrize(
+    ("action", "score", "target"),
+    [
+        ("flatten", 0.9, 0),
+        ("flatten", None, 0),
+        ("reduce_only", 0.9, 1),
+        ("reduce_only", -0.9, 0),
+        ("reduce_only", None, None),
+        ("halt_new", -0.9, 0),
+        ("halt_new", 0.1, 0),
+    ],
+)
+async def test_a_halt_leaves_of_a_position_that_is_held_what_it_allows(
+    line: Line, action: Any, score: float | None, target: int | None
+) -> None:
+    await line.path.take([record(tick(0))])
+    line.halts.effects["alpha"] = Effect(action, 7, "all", "enough")
+    await line.path.take([record(tick(1, score))])
+    held, restrained = line.signals
+    assert (held.target_position, held.control_epoch) == (1, 0)
+    assert (restrained.target_position, restrained.control_epoch) == (target, 7)
+    assert restrained.reasons[-1].code == action
+
+
+@pytest.mark.parametrize("action", ["flatten", "reduce_only", "halt_new"])
+async def test_under_a_halt_nothing_is_opened_and_a_replay_says_what_would_have_been_said(
+    line: Line, action: Any
+) -> None:
+    line.halts.effects["alpha"] = Effect(action, 7, "all", "enough")
+    await line.path.take([record(tick(0)), record(tick(0, mode="replay"))])
+    assert [each.target_position for each in line.signals] == [0]
+    (replayed,) = line.said(SIGNALS_REPLAY.name)
+    assert isinstance(replayed, Signal)
+    assert (replayed.target_position, replayed.control_epoch) == (1, 0)
+
+
+async def test_a_model_past_its_age_abstains_and_says_so(line: Line) -> None:
+    path = line.path_to(line.publisher, most_age=timedelta(hours=25))
+    await path.take([record(tick(1)), record(tick(2))])
+    assert [(each.target_position, [reason.code for reason in each.reasons]) for each in line.signals] == [
+        (1, []),
+        (None, ["model_too_old"]),
+    ]
+
+
+async def test_how_far_a_feature_may_lie_outside_its_range_is_asked_with_the_batch(line: Line) -> None:
+    await line.path_to(line.publisher, margin=0.5).take([record(tick(0))])
+    assert [batch.margin for _, batch in line.answerer.asked] == [0.5]
+
+
+async def test_the_pulse_is_told_the_newest_bars_that_were_answered_live_and_who_is_silent(
+    line: Line, no_wait: None
+) -> None:
+    line.cover("alpha", "AAPL", paper=("AAPL",), mode="live")
+    await line.path.take([record(tick(1)), record(tick(0, ticker="MSFT"), partition=3), record(tick(9, mode="replay"))])
+    assert [(each.timeframe, each.event_time) for each in line.pulse.newest(0)] == [("1h", bar(1))]
+    assert not line.pulse.degraded
+    line.answerer.versions.clear()
+    line.answerer.on_absence = lambda: line.clock.advance(timedelta(seconds=30))
+    await line.path.take([record(tick(2))])
+    assert line.pulse.degraded

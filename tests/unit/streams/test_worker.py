@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from pydantic import TypeAdapter
 
 from orchestrator.store.errors import DatabaseAway
+from schemas.base import Name
 from schemas.topics import FEATURE_TICKS
 from streams import worker
 from streams.publisher import NotDelivered
 from streams.source import Batch, Record
-from streams.worker import carry_out
+from streams.worker import carry_out, instance_name
 from tests.unit.streams.fakes import record
 
 
@@ -65,3 +67,9 @@ async def test_a_batch_that_is_given_up_is_neither_finished_nor_failed_by_what_c
     given.succeed()
     given.fail(LookupError("too late"))
     assert given.finished.cancelled()
+
+
+def test_a_worker_s_name_on_the_wire_is_one_whatever_its_machine_is_called() -> None:
+    names = [instance_name(f"{host}:7:ab{number}") for host in ("a.b_c-d", "x" * 90, "é") for number in (1, 2)]
+    assert all(TypeAdapter(Name).validate_python(name) for name in names)
+    assert len({*names}) == len(names)
