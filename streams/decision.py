@@ -110,7 +110,8 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     """The signal of one tick, and what is remembered of it.
 
     BUY, SELL and HOLD tell how the target position changes: up, down, or not. An abstention is HOLD with no target; a
-    halt that flattens closes what is held even then. Of an instrument that the version does not cover, though one before it may have, nothing is held.
+    halt that flattens closes what is held even then. Of an instrument that the version does not cover, though one
+    before it may have, nothing is held.
 
     Args:
         tick: the tick, fresh for this ensemble.

@@ -110,9 +110,7 @@ class TickPath:
         self._calendar = calendar
         self._controls = controls
         self._pulse = pulse
-        self._valid_until = lru_cache(maxsize=4096)(
-            lambda closed, timeframe: calendar.next_close(closed, timeframe) + GRACE
-        )
+        self._valid_until = lru_cache(maxsize=4096)(self._next_valid_until)
         self._deciding = asyncio.Lock()
 
     async def take(self, records: Sequence[Record]) -> None:
@@ -223,6 +221,9 @@ class TickPath:
         except Refused as refused:
             return refused.reasons
         return ()
+
+    def _next_valid_until(self, event_time: datetime, timeframe: str) -> datetime:
+        return self._calendar.next_close(event_time, timeframe) + GRACE
 
     def _decide(self, each: Asked, said: Said, out: Outbound) -> None:
         tick, sheet, now = each.tick, said.sheet, said.at

@@ -246,7 +246,7 @@ class Worker:
         vitals = Vitals(config, database, folder, utc_now, self._fail)
         heartbeats = Heartbeats(
             measuring=kafka.Lags(config, FEATURE_TICKS.name, group_of(FEATURE_TICKS)),
-            publisher=await self._publisher(stack, config, linger_ms=0),
+            publisher=await self._publisher(stack, config),
             controls=controls,
             pulse=pulse,
             assigned=lambda: reading.assigned,

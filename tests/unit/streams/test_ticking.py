@@ -143,7 +143,7 @@ async def test_a_broker_that_does_not_acknowledge_is_sent_the_same_again_and_not
 async def test_while_a_batch_is_on_its_way_the_next_is_decided_and_neither_ends_before_its_states_are_durable(
     line: Line,
 ) -> None:
-    opened = asyncio.Event()
+    opened, decided = asyncio.Event(), asyncio.Event()
 
     class Slow(FakePublisher):
         async def publish(self, records: Sequence[Outgoing]) -> None:
@@ -151,10 +151,13 @@ async def test_while_a_batch_is_on_its_way_the_next_is_decided_and_neither_ends_
             await super().publish(records)
 
     line.publisher = Slow()
+    line.answerer.hanging["alpha"] = hurdle = Hurdle(decided)
+    hurdle.opened.set()
     path = line.path_to(line.publisher)
     taking = [asyncio.create_task(path.take([record(tick(hours, 0.9 - hours), hours)])) for hours in range(2)]
-    while len(line.answerer.asked) < 2:
-        await asyncio.sleep(0)
+    for _ in taking:
+        await decided.wait()
+        decided.clear()
     assert not any(each.done() for each in taking)
     assert line.publisher.batches == []
     opened.set()
