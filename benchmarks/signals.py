@@ -15,23 +15,26 @@ import argparse
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import venv
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from benchmarks.feed import FEATURES, MEMBERS, TICKERS, TRACEPARENT, Feed, assembled, produce, want
 from benchmarks.targets import Figures, missed
+from orchestrator.features.samples import write_samples
 from schemas.base import format_instant
 from schemas.codec import read_tick
 from schemas.search import SearchRequest
@@ -39,6 +42,7 @@ from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS
 from streams import kafka
 from streams.alone import running
 from streams.broker.embedded import EmbeddedBroker
+from streams.ray_head import client_environment
 from streams.run_folder import RunFolder
 
 QUIX = "quixstreams==3.28.1"
@@ -336,8 +340,6 @@ def latency(bench: Bench) -> tuple[Figures, Figures]:
 
 def _search(bench: Bench, service: Service) -> None:
     """Have a search keep every core busy, and wait until it does."""
-    from orchestrator.features.samples import write_samples
-
     write_samples(service.folder.path / "features_parquet", ("AAPL", "IBM", "MSFT"))
     request = SearchRequest(
         request_id=f"busy-{time.monotonic_ns()}",
@@ -351,8 +353,6 @@ def _search(bench: Bench, service: Service) -> None:
     producer.produce(SEARCH_REQUESTS.name, request.model_dump_json().encode())
     producer.flush(30)
     deadline = time.monotonic() + PATIENCE
-    import psutil
-
     while True:
         busy = [
             each.cpu_percent(0.5)
@@ -412,17 +412,12 @@ def _paced(bench: Bench, topic: str, seconds: int) -> dict[str, float]:
 
 
 def _digest(data: Path) -> str:
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(data / "orchestrator.db")) as database:
         (digest,) = database.execute("SELECT digest FROM ensembles").fetchone()
     return str(digest)
 
 
 def _ray_access(folder: RunFolder) -> dict[str, str]:
-    from streams.ray_head import client_environment
-
     return dict(client_environment(folder))
 
 
@@ -443,11 +438,9 @@ def main() -> int:
     ticks = asked.ticks // len(TICKERS) * len(TICKERS)
     _say(f"{ticks:,} ticks of {len(FEATURES)} features, {len(TICKERS)} instruments, {MEMBERS} members each")
     table: Figures = {}
-    place = __import__("tempfile").mkdtemp()
-    if True:
+    with TemporaryDirectory() as place:
         folder = Path(place)
-        print(folder)
-        python = "/tmp/b/quix/bin/python" if {"throughput", "trees"} & set(asked.parts) else ""
+        python = quix_python(folder) if {"throughput", "trees"} & set(asked.parts) else ""
         broker = RunFolder(folder / "broker")
         with running(EmbeddedBroker(broker, 0, os.environ), broker) as (facts, _):
             config = {"bootstrap.servers": facts["bootstrap"]}

@@ -1,4 +1,4 @@
-"""What the search benchmarks must show."""
+"""What the benchmarks must show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +39,14 @@ TARGETS: Mapping[str, Sequence[Target]] = {
     "trees": (Target("trees.over_ideal", at_least=0.85), Target("trees.over_gridsearchcv", at_least=1.0)),
     "pbt": (Target("pbt.share", at_least=0.8),),
     "streamed": (Target("streamed.peak_gib", at_most=4.0),),
+    "throughput": (
+        Target("throughput.over_quix_streams", at_least=1.5),
+        Target("throughput.over_faust_plain", at_least=20.0),
+    ),
+    "latency": (Target("latency.over_floor", at_most=3.0),),
+    "under_search": (Target("under_search.over_idle", at_most=3.0),),
+    "xgboost_regressor": (Target("xgboost_regressor.over_quix_streams", at_least=1.5),),
+    "lightgbm_regressor": (Target("lightgbm_regressor.over_quix_streams", at_least=1.5),),
     "again": (
         Target("again.fits", at_most=0),
         Target("again.drivers", at_most=0),

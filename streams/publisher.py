@@ -57,26 +57,27 @@ class Publishing(Protocol):
         ...
 
 
+def producing(compression: Literal["zstd", "lz4"]) -> dict[str, Any]:
+    """librdkafka's settings of a producer that loses nothing and keeps the order."""
+    return {
+        "acks": "all",
+        "enable.idempotence": True,
+        # Publishing ends with a flush, which does not linger: until then records gather into few requests.
+        "linger.ms": 5,
+        "compression.type": compression,
+        "message.max.bytes": ANY_SIZE,
+        "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
+        # What was acknowledged needs no call each: only what was not is told.
+        "delivery.report.only.error": True,
+        "partitioner": "murmur2_random",
+    }
+
+
 class Publisher:
     """An idempotent producer with a thread of its own; one caller at a time, in order."""
 
     def __init__(self, config: dict[str, Any], *, compression: Literal["zstd", "lz4"] = "zstd") -> None:
-        self._producer = Producer(
-            config
-            | {
-                "acks": "all",
-                "enable.idempotence": True,
-                # Publishing ends with a flush, which does not linger: until then records gather into few requests.
-                "linger.ms": 5,
-                "compression.type": compression,
-                "message.max.bytes": ANY_SIZE,
-                "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
-                # What was acknowledged needs no call each: only what was not is told.
-                "delivery.report.only.error": True,
-                "partitioner": "murmur2_random",
-            },
-            logger=logging.getLogger("librdkafka"),
-        )
+        self._producer = Producer(config | producing(compression), logger=logging.getLogger("librdkafka"))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
 
     async def publish(self, records: Sequence[Outgoing]) -> None:

@@ -159,6 +159,8 @@ class Settings(BaseModel):
     """How an ensemble votes where the request does not say."""
     serve_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     """The score above which an ensemble acts where the request does not say."""
+    signal_guarantee: Literal["at_least_once", "exactly_once"] = "at_least_once"
+    """Whether a signal may come again after a crash, under its id; exactly once takes a transaction for each batch."""
     signal_conflate: bool = False
     """Whether only the newest tick of each instrument is answered while ticks lag; the others are told as skipped."""
     signal_ttl: Annotated[float, Field(gt=0, le=86_400)] = 60.0

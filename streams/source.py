@@ -198,6 +198,11 @@ class KafkaSource(Repeating):
             self._consumer = None
         self._thread.shutdown()
 
+    def group_metadata(self) -> Any:
+        """This consumer's membership of its group, as a transaction is told of it."""
+        assert self._consumer is not None
+        return self._consumer.consumer_group_metadata()
+
     async def turn(self) -> None:
         """Poll, and have a batch handled."""
         messages = await self._in_thread(self._poll)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import faust
@@ -39,7 +40,7 @@ from streams import kafka, ray_head
 from streams.answering import KnownFirst
 from streams.commanding import Commands
 from streams.controls import Controls, Custody
-from streams.delivery import AtLeastOnce
+from streams.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from streams.deploying import Deployments
 from streams.heartbeats import Heartbeats, Pulse
 from streams.intake import Intake
@@ -203,7 +204,7 @@ class Worker:
             answerer=deployer,
             routes=routes,
             memory=memory,
-            delivery=AtLeastOnce(await self._publisher(stack, config, compression="lz4")),
+            delivery=await self._delivery(stack, config, lambda: reading.group_metadata()),
             calendar=calendar_named(settings.calendar),
             rules=TickRules(
                 ttl=timedelta(seconds=settings.signal_ttl),
@@ -223,7 +224,14 @@ class Worker:
             topic_disable_leader=True,
         )
         reading = self._consume(
-            app, FEATURE_TICKS, config, ticks.take, size=TICK_BATCH, at_once=2, on_assigned=memory.restore
+            app,
+            FEATURE_TICKS,
+            config,
+            ticks.take,
+            size=TICK_BATCH,
+            at_once=2,
+            stores=settings.signal_guarantee == "at_least_once",
+            on_assigned=memory.restore,
         )
         sources = [
             self._consume(app, SEARCH_REQUESTS, config, intake.take, size=REQUEST_BATCH),
@@ -299,6 +307,16 @@ class Worker:
         return KafkaSource(
             topic, config=config, group=group_of(topic), channel=channel, on_failure=self._fail, **options
         )
+
+    async def _delivery(self, stack: AsyncExitStack, config: dict[str, Any], group: Callable[[], Any]) -> Delivery:
+        if self._settings.signal_guarantee == "at_least_once":
+            return AtLeastOnce(await self._publisher(stack, config, compression="lz4"))
+        # One worker runs on a data folder: after a restart it must abort what it left open, before it reads anything.
+        place = sha256(str(self._settings.data_dir).encode()).hexdigest()[:16]
+        delivery = ExactlyOnce(config, worker=f"orchestrator.{socket.gethostname()}.{place}", group=group)
+        stack.push_async_callback(delivery.close)
+        await delivery.start()
+        return delivery
 
     @staticmethod
     async def _publisher(stack: AsyncExitStack, config: dict[str, Any], **options: Any) -> Publisher:
