@@ -13,29 +13,27 @@ import pytest
 from ray import serve
 
 from schemas.base import Voting
-from serving.answer import FeatureBatch
+from serving.answer import BatchAnswer, FeatureBatch
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer, DeployFailed, NotYet
 from serving.manifest import read_manifest
 from serving.replica import NotServing
-from serving.version import ServedVersion
+from serving.version import ServedVersion, Standing
 from streams import asking
 from streams.asking import Asked, Asking
 from streams.child import Facts
 from streams.routes import Route
 from streams.triage import TickRules
 from tests.ray_cluster import connected
-from tests.unit.serving.drafts import NAMES, candidate, draft
+from tests.unit.serving.drafts import batch, candidate, draft
 from tests.unit.streams.fakes import Clock, record, tick
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 120.0
 PLACE = ("bot", "AAPL", "1h", "replay")
-BATCH = FeatureBatch(
-    "1d", ("AAPL", "TSLA", "AAPL"), NAMES, np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]])
-)
+BATCH = batch(("AAPL", "TSLA", "AAPL"), np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]]), bound=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +60,12 @@ def version(artifacts: Artifacts, number: int, *, ensemble: str = "bot", voting:
     return ServedVersion(ensemble, number, assembled.digest, "live", "passed")
 
 
+async def answered(deployer: Deployer, ensemble: str = "bot", batch: FeatureBatch = BATCH) -> BatchAnswer:
+    """What one version answers to all of a batch."""
+    (part,) = await deployer.answer(ensemble, batch)
+    return part.answer
+
+
 def replicas(ensemble: str) -> list[psutil.Process]:
     """The processes of an ensemble's replicas, of this test's own Ray."""
     title = f"ServeReplica:ensemble-{ensemble}:"
@@ -74,8 +78,8 @@ async def test_a_deployed_version_answers_and_deploying_it_again_changes_nothing
     wanted = version(artifacts, 1)
     await deployer.deploy(wanted)
     await deployer.deploy(wanted)
-    assert await deployer.serving() == {"bot": wanted}
-    found = await deployer.answer("bot", BATCH)
+    assert await deployer.serving() == {"bot": Standing(wanted)}
+    found = await answered(deployer)
     assert found.served == wanted
     assert found.covered.tolist() == [True, False, True]
     assert np.isfinite(found.score).tolist() == [True, False, False]
@@ -87,24 +91,24 @@ async def test_no_call_fails_during_a_change_of_version_and_each_answer_is_of_on
     deployer: Deployer, artifacts: Artifacts
 ) -> None:
     await deployer.deploy(version(artifacts, 1))
-    answered: list[int] = []
+    versions: list[int] = []
     changed = asyncio.Event()
 
     async def call() -> None:
         left = 20
         while left:
-            answered.append((await deployer.answer("bot", BATCH)).served.version)
+            versions.append((await answered(deployer)).served.version)
             left -= changed.is_set()
 
     async with asyncio.TaskGroup() as callers:
         for _ in range(4):
             callers.create_task(call())
-        await deployer.answer("bot", BATCH)
+        await answered(deployer)
         await deployer.deploy(version(artifacts, 2))
         changed.set()
-    assert set(answered) == {1, 2}
-    assert all(earlier <= later for earlier, later in pairwise(answered))
-    assert answered[-80:] == [2] * 80
+    assert set(versions) == {1, 2}
+    assert all(earlier <= later for earlier, later in pairwise(versions))
+    assert versions[-80:] == [2] * 80
     assert len(replicas("bot")) == 1
 
 
@@ -119,7 +123,7 @@ async def test_a_version_that_cannot_be_loaded_is_refused_and_the_old_one_goes_o
     with pytest.raises(DeployFailed) as failed:
         await deployer.deploy(damaged)
     assert [(reason.code, reason.where) for reason in failed.value.reasons] == [("artifact_damaged", model)]
-    assert (await deployer.answer("bot", BATCH)).served == old
+    assert (await answered(deployer)).served == old
     assert replicas("bot") == [process]
 
 
@@ -141,7 +145,7 @@ async def test_a_replica_that_dies_comes_back_with_the_newest_version(deployer: 
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
-                found = await deployer.answer("bot", BATCH)
+                found = await answered(deployer)
             except NotServing:
                 await asyncio.sleep(0.1)
             else:
@@ -155,8 +159,8 @@ async def test_another_deployer_finds_what_is_served(artifacts: Artifacts, deplo
     wanted = version(artifacts, 1)
     await deployer.deploy(wanted)
     other = Deployer(artifacts.directory, patience=PATIENCE)
-    assert await other.serving() == {"bot": wanted}
-    assert (await other.answer("bot", BATCH)).served == wanted
+    assert await other.serving() == {"bot": Standing(wanted)}
+    assert (await answered(other)).served == wanted
 
 
 async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifacts: Artifacts) -> None:
@@ -165,7 +169,7 @@ async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifact
     await deployer.delete("bot")
     assert await deployer.serving() == {}
     with pytest.raises(NotServing, match="does not exist"):
-        await deployer.answer("bot", BATCH)
+        await answered(deployer)
 
 
 async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
@@ -173,7 +177,7 @@ async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
 ) -> None:
     await deployer.deploy(version(artifacts, 1))
     other = Deployer(artifacts.directory, patience=PATIENCE)
-    assert (await other.answer("bot", BATCH)).served.version == 1
+    assert (await answered(other)).served.version == 1
     await deployer.delete("bot")
     monkeypatch.setattr(asking, "PATIENCE", timedelta(seconds=1))
     asked = Asked(tick(mode="replay"), record(tick()), Route("bot", frozenset({"AAPL"}), "1h", "live"), PLACE)
@@ -187,12 +191,12 @@ async def test_what_ray_had_no_time_for_is_served_at_the_next_attempt(deployer: 
     with pytest.raises(NotYet):
         await Deployer(artifacts.directory, patience=0.5).deploy(wanted)
     await deployer.deploy(wanted)
-    assert (await deployer.answer("late", BATCH)).served == wanted
+    assert (await answered(deployer, "late")).served == wanted
     await deployer.delete("late")
 
 
 async def test_ensembles_are_deployed_beside_each_other(deployer: Deployer, artifacts: Artifacts) -> None:
     wanted = [version(artifacts, 1, ensemble=ensemble) for ensemble in ("left", "right")]
     await asyncio.gather(*map(deployer.deploy, wanted))
-    assert [(await deployer.answer(each.ensemble, BATCH)).served for each in wanted] == wanted
+    assert [(await answered(deployer, each.ensemble)).served for each in wanted] == wanted
     await asyncio.gather(*(deployer.delete(each.ensemble) for each in wanted))

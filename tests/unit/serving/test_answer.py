@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 
 from orchestrator.algorithms.elasticnet import ElasticNetPredictor
-from orchestrator.core.arrays import Floats
 from orchestrator.core.draft import EnsembleDraft
-from serving.answer import BatchAnswer, FeatureBatch, answer
+from serving.answer import BatchAnswer, answer
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.version import LoadedVersion, ServedVersion, load_version
-from tests.unit.serving.drafts import NAMES, candidate, draft
+from tests.unit.serving.drafts import batch, candidate, draft
 
 
 def load(directory: Path, made: EnsembleDraft) -> LoadedVersion:
@@ -23,10 +22,6 @@ def load(directory: Path, made: EnsembleDraft) -> LoadedVersion:
 @pytest.fixture
 def loaded(tmp_path: Path) -> LoadedVersion:
     return load(tmp_path, draft(candidate("t1"), candidate("t2", seed=1), candidate("t3", "MSFT"), cost=0.0))
-
-
-def batch(tickers: tuple[str, ...], matrix: Floats, names: tuple[str, ...] = NAMES) -> FeatureBatch:
-    return FeatureBatch("1d", tickers, names, matrix)
 
 
 def codes(found: BatchAnswer) -> list[list[str]]:
@@ -124,7 +119,7 @@ def test_a_version_whose_ranges_are_not_known_answers_whatever_the_margin(loaded
 
 
 def test_ticks_of_another_timeframe_are_not_covered(loaded: LoadedVersion) -> None:
-    found = answer(loaded, FeatureBatch("5m", ("AAPL",), NAMES, np.zeros((1, 3))))
+    found = answer(loaded, batch(("AAPL",), timeframe="5m"))
     assert not found.covered.any()
     assert np.isnan(found.score).all()
 
