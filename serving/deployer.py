@@ -1,13 +1,13 @@
 """The deployer: makes Ray Serve serve the wanted version of each ensemble, and carries batches to it.
 
-Every ensemble is an application of its own, with one replica and no HTTP. Ray must be connected.
+Every ensemble is an application of its own, with one replica, which HTTP reaches under its name. Ray must be connected.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -41,6 +41,10 @@ class NotYet(Refused):
     """Ray or Ray Serve is in the way: the same may succeed a moment later. What was served before goes on."""
 
 
+Listening = AbstractContextManager[tuple[str, int]]
+"""A host and a port to listen on, which nobody else chooses until it is left."""
+
+
 class Deployer:
     """Deploys ensemble versions that `artifacts` holds, of each ensemble one at a time, and answers ticks with them.
 
@@ -48,12 +52,19 @@ class Deployer:
         artifacts: where versions are kept.
         patience: seconds that Ray Serve may take.
         retention: seconds for which a replica keeps a version after its successor has answered for the first time.
+        listening: where HTTP is answered from when Ray Serve is started on; None: nowhere.
     """
 
     def __init__(
-        self, artifacts: Path, *, patience: float = PATIENCE_SECONDS, retention: float = RETENTION_SECONDS
+        self,
+        artifacts: Path,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        retention: float = RETENTION_SECONDS,
+        listening: Callable[[], Listening] | None = None,
     ) -> None:
         self._artifacts = artifacts
+        self._listening = listening
         self._retention = retention
         self._patience = patience
         self._handles: dict[str, Any] = {}
@@ -157,6 +168,7 @@ class Deployer:
 
         The first time, this starts the application's replica.
         """
+        await _client(_start, self._listening)
         self._handles[ensemble] = await _client(_run, ensemble, configuration, self._retention)
         # Taking the configuration on put the application back to DEPLOYING, so RUNNING is never of the one before.
         while (status := (await _statuses())[ensemble]) != "RUNNING" or not (
@@ -192,10 +204,30 @@ async def _client(call: Callable[..., Any], *arguments: Any, **options: Any) -> 
     return await asyncio.get_running_loop().run_in_executor(_THREAD, partial(call, *arguments, **options))
 
 
+def _start(listening: Callable[[], Listening] | None) -> None:
+    """Start Ray Serve, where it does not run.
+
+    Raises:
+        RayError, TimeoutError: it cannot listen there; it does not run then.
+    """
+    status = serve.status()
+    if status.proxies or status.applications or listening is None:
+        serve.start(proxy_location="Disabled")
+        return
+    with listening() as (host, port):
+        try:
+            serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+        except (RayError, TimeoutError):
+            # Another attempt finds another port; where it runs already, it keeps its own.
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            raise
+
+
 def _run(ensemble: str, configuration: JsonObject | None, retention: float) -> Any:
     """Have Ray Serve run an ensemble's application with this configuration; the application's handle."""
-    serve.start(proxy_location="Disabled")
-    target = serve.RunTarget(_application(configuration, retention), name=PREFIX + ensemble, route_prefix=None)
+    target = serve.RunTarget(
+        _application(configuration, retention), name=PREFIX + ensemble, route_prefix=f"/{ensemble}"
+    )
     (handle,) = serve.run_many([target], wait_for_applications_running=False)
     return handle
 

@@ -4,9 +4,13 @@ import asyncio
 import logging
 import time
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from orchestrator.core.errors import Refused
 from schemas.base import JsonObject, Reason
 from serving.answer import FeatureBatch, Part
+from serving.predicting import respond
 from serving.succession import Succession
 from serving.version import LoadedVersion, Standing, UnusableVersion, load_version, read_configuration
 
@@ -73,6 +77,10 @@ class EnsembleReplica:
             message = "No version is loaded yet; ask again when its deployment has ended."
             raise NotServing([Reason(code="not_serving", message=message)])
         return self._succession.answer(batch, time.monotonic())
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request that Ray Serve's HTTP proxy hands on."""
+        return await respond(request, self._succession)
 
     async def serving(self) -> Standing | None:
         """The version that answers, and what is held against it."""

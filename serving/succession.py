@@ -52,6 +52,11 @@ class Succession:
         """The version that is to answer."""
         return self._current.served
 
+    @property
+    def answering(self) -> LoadedVersion:
+        """The version that answers the next bar: the one before, where the one that serves must give way."""
+        return self._before[-1].loaded if self._objections else self._current
+
     def kept(self, served: ServedVersion) -> LoadedVersion | None:
         """A version, where it is still in memory."""
         return next((each.loaded for each in self._before if each.loaded.served == served), None)

@@ -1,11 +1,16 @@
 """Ensembles on a Ray Serve of their own."""
 
 import asyncio
+import json
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,7 +25,7 @@ from serving.deployer import Deployer, DeployFailed, NotYet
 from serving.manifest import read_manifest
 from serving.replica import NotServing
 from serving.version import ServedVersion, Standing
-from streams import asking
+from streams import asking, ports
 from streams.asking import Asked, Asking
 from streams.child import Facts
 from streams.routes import Route
@@ -33,6 +38,7 @@ pytestmark = pytest.mark.slow
 
 PATIENCE = 120.0
 PLACE = ("bot", "AAPL", "1h", "replay")
+PORT = ports.free()
 BATCH = batch(("AAPL", "TSLA", "AAPL"), np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]]), bound=False)
 
 
@@ -50,7 +56,22 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 
 @pytest.fixture
 def deployer(artifacts: Artifacts) -> Deployer:
-    return Deployer(artifacts.directory, patience=PATIENCE)
+    return Deployer(artifacts.directory, patience=PATIENCE, listening=lambda: nullcontext(("127.0.0.1", PORT)))
+
+
+async def posted(ensemble: str, body: bytes = b'{"features": {}}') -> tuple[int, str, Any]:
+    """Status, type and JSON of the response to a request to an ensemble."""
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/{ensemble}", body)
+
+    def ask() -> tuple[int, str, Any]:
+        try:
+            response = urllib.request.urlopen(request, timeout=PATIENCE)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            return response.status, response.headers["content-type"], json.load(response)
+
+    return await asyncio.to_thread(ask)
 
 
 def version(artifacts: Artifacts, number: int, *, ensemble: str = "bot", voting: Voting = "soft") -> ServedVersion:
@@ -84,7 +105,41 @@ async def test_a_deployed_version_answers_and_deploying_it_again_changes_nothing
     assert found.covered.tolist() == [True, False, True]
     assert np.isfinite(found.score).tolist() == [True, False, False]
     assert [[reason.code for reason in reasons] for reasons in found.reasons] == [[], [], ["missing_feature"]]
-    assert not serve.status().proxies
+    assert {proxy.value for proxy in serve.status().proxies.values()} == {"HEALTHY"}
+
+
+async def test_http_is_answered_by_the_version_that_serves_without_a_gap(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    features = {"momentum": 3.0, "volatility_20": 0.1, "rsi_14": 0.2}
+    body = json.dumps({"features": features}).encode()
+    first, second = version(artifacts, 1), version(artifacts, 2)
+    await deployer.deploy(first)
+    status, kind, said = await posted("bot", body)
+    found = await answered(deployer)
+    assert (status, kind) == (200, "application/json")
+    assert (said["signal"], said["num_models"], said["voting_method"]) == ("BUY", 2, "soft")
+    assert (said["version"], said["score"]) == (1, found.score[0])
+
+    versions: list[int] = []
+    changed = asyncio.Event()
+
+    async def ask() -> None:
+        while not changed.is_set():
+            status, _, said = await posted("bot", body)
+            assert status == 200, said
+            versions.append(said["version"])
+
+    async with asyncio.TaskGroup() as callers:
+        callers.create_task(ask())
+        await deployer.deploy(second)
+        changed.set()
+    assert set(versions) <= {1, 2}
+    assert (await posted("bot", body))[2]["version"] == 2
+    status, kind, said = await posted("bot")
+    assert (status, kind) == (422, "application/problem+json")
+    assert [reason["code"] for reason in said["reasons"]] == ["missing_feature"]
+    assert (await posted("bot/else", body))[0] == 404
 
 
 async def test_no_call_fails_during_a_change_of_version_and_each_answer_is_of_one_old_then_new(
