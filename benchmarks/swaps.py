@@ -28,8 +28,10 @@ import numpy as np
 from confluent_kafka import Producer
 
 from orchestrator.core.lifecycle import State
+from orchestrator.core.versions import VersionState
 from orchestrator.store import ensembles
 from orchestrator.store.database import Database
+from orchestrator.store.ensembles import Version
 from schemas.base import format_instant, parse_instant
 from schemas.envelope import encode
 from schemas.ticks import FeatureTick
@@ -48,7 +50,6 @@ TICKERS = tuple(f"T{number:02}" for number in range(20))
 RATE = 500
 """Ticks a second."""
 PATIENCE = 120.0
-SETTLED = ("deployed", "superseded", "failed", "rolled_back")
 REFUSED, TAKEN_BACK = ("gone", "damaged", "probe"), ("raising", "losing")
 BROKEN = tuple(kind for pair in zip(REFUSED, TAKEN_BACK, strict=False) for kind in pair) + REFUSED[len(TAKEN_BACK) :]
 """The ways to be broken, in turn."""
@@ -77,9 +78,8 @@ class Turning:
 class Raising(ElasticNetTrainer):
     name = "raising"
 
-    @classmethod
-    def load(cls, dumped):
-        return Turning(ElasticNetTrainer.load(dumped), cls.name == "raising")
+    def load(self, dumped):
+        return Turning(super().load(dumped), self.name == "raising")
 
 
 class Losing(Raising):
@@ -214,8 +214,8 @@ def written(artifacts: Artifacts, base: EnsembleManifest, number: int, kind: str
     return manifest
 
 
-async def settled(db: Database, experiment: str, manifest: EnsembleManifest, kind: str) -> tuple[int, str, float]:
-    """Have a version wanted, and wait for what becomes of it: its number, its state, and after how many seconds."""
+async def settled(db: Database, experiment: str, manifest: EnsembleManifest, kind: str) -> tuple[Version, float]:
+    """Have a version wanted, and wait for what becomes of it, and after how many seconds."""
     wanted = proposal(
         experiment,
         ENSEMBLE,
@@ -232,11 +232,11 @@ async def settled(db: Database, experiment: str, manifest: EnsembleManifest, kin
     began = time.monotonic()
     while time.monotonic() < began + PATIENCE:
         async with db.snapshot() as tx:
-            state = next(each.state.value for each in await ensembles.versions(tx, ENSEMBLE) if each.version == number)
-        if state in SETTLED and not (kind in TAKEN_BACK and state == "deployed"):
+            found = next(each for each in await ensembles.versions(tx, ENSEMBLE) if each.version == number)
+        if found.state not in (VersionState.WANTED, *([VersionState.DEPLOYED] if kind in TAKEN_BACK else [])):
             break
         await asyncio.sleep(0.05)
-    return number, state, time.monotonic() - began
+    return found, time.monotonic() - began
 
 
 async def swap(service: Service, kinds: Sequence[str], report: Report) -> tuple[Feed, frozenset[int]]:
@@ -250,15 +250,16 @@ async def swap(service: Service, kinds: Sequence[str], report: Report) -> tuple[
         with feed.on():
             for number, kind in enumerate(kinds, 1):
                 await asyncio.sleep(1.0)
-                version, state, seconds = await settled(db, experiment, written(artifacts, base, number, kind), kind)
-                print(f"{version:>7}  {kind:<8}  {state:<12}  {seconds:6.1f} s", flush=True)
+                found, seconds = await settled(db, experiment, written(artifacts, base, number, kind), kind)
+                state, why = found.state.value, "".join(f"  {reason.code}" for reason in found.reasons)
+                print(f"{found.version:>7}  {kind:<8}  {state:<12}  {seconds:5.1f} s{why}", flush=True)
                 expected = "failed" if kind in REFUSED else "rolled_back" if kind in TAKEN_BACK else "deployed"
                 report.swaps += 1
                 report.refused += state == "failed"
                 report.rolled_back += state == "rolled_back"
                 report.unsettled += state != expected
                 if kind != "good":
-                    broken.add(version)
+                    broken.add(found.version)
             await asyncio.sleep(2.0)
     finally:
         await db.close()
@@ -311,7 +312,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--swaps", type=int, default=20)
     swaps = parser.parse_args().swaps
-    print("version  kind      became        after")
+    print("version  kind      became        after  why")
     with TemporaryDirectory() as folder:
         report = measured(Path(folder), kinds_of(swaps))
     for name, value in asdict(report).items():
