@@ -239,6 +239,8 @@ async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
     async with asyncio.timeout(PATIENCE):
         (said,) = [part async for part in Asking(other, TickRules(ttl=timedelta(seconds=60)), Clock()).about([asked])]
     assert said[0].answer is None
+        (said,) = [part async for part in Asking(other, timedelta(seconds=60), Clock()).about([asked])]
+    assert said[0].sheet is None
 
 
 async def test_what_ray_had_no_time_for_is_served_at_the_next_attempt(deployer: Deployer, artifacts: Artifacts) -> None:
