@@ -296,7 +296,7 @@ def heard(service: Service, sent: Mapping[tuple[str, str], str], broken: frozens
 def measured(folder: Path, kinds: Sequence[str]) -> Report:
     """Swaps of these kinds on a service of its own."""
     report = Report()
-    with running(folder / "data", **install(folder / "plugin"), CALENDAR="24/7") as service:
+    with running(folder / "data", **install(folder / "plugin"), CALENDAR="24/7", MODEL_MAX_AGE_DAYS="36500") as service:
         feed, broken = asyncio.run(swap(service, kinds, report))
         heard(service, feed.sent, broken, report)
     report.predictions, report.failed_predictions = feed.predictions, feed.failed_predictions

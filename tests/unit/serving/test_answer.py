@@ -106,7 +106,7 @@ def test_a_row_abstains_where_a_feature_is_too_far_outside_its_range_in_training
     tmp_path: Path, row: tuple[float, ...], margin: float | None, expected: list[str], named: str
 ) -> None:
     narrow = load(tmp_path, replace(draft(candidate("t1"), cost=0.0), ranges={"AAPL": RANGES}))
-    rows = FeatureBatch("1d", ("AAPL", "AAPL"), NAMES, np.array([row, INSIDE]), margin)
+    rows = replace(batch(("AAPL", "AAPL"), np.array([row, INSIDE])), margin=margin)
     found = answer(narrow, rows)
     assert codes(found) == [expected, []]
     assert np.isfinite(found.score).tolist() == [not expected, True]
@@ -114,7 +114,7 @@ def test_a_row_abstains_where_a_feature_is_too_far_outside_its_range_in_training
 
 
 def test_a_version_whose_ranges_are_not_known_answers_whatever_the_margin(loaded: LoadedVersion) -> None:
-    found = answer(loaded, FeatureBatch("1d", ("AAPL",), NAMES, np.full((1, 3), 50.0), 0.0))
+    found = answer(loaded, replace(batch(("AAPL",), np.full((1, 3), 50.0)), margin=0.0))
     assert codes(found) == [[]]
 
 
