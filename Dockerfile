@@ -22,5 +22,5 @@ RUN python -m pip install --quiet --no-deps --no-build-isolation .
 
 WORKDIR /app
 USER orchestrator
-EXPOSE 8100
+EXPOSE 8000 8100
 CMD ["orchestrator", "up"]

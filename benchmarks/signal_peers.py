@@ -285,9 +285,9 @@ def faust_plain(settings: dict[str, Any]) -> None:
         async for event in stream.events():
             tick = read_tick(event.message.value)
             batch: FeatureBatch = features_of([tick])
-            answers = await handle.answer.remote(batch)
+            (part,) = await handle.answer.remote(batch)
             moment = Moment(datetime.now(UTC), calendar.next_close(tick.event_time, tick.timeframe) + GRACE, False)
-            signal, held[tick.ticker] = decide(tick, Sheet(answers), 0, held.get(tick.ticker), moment)
+            signal, held[tick.ticker] = decide(tick, Sheet(part.answer), 0, held.get(tick.ticker), moment)
             headers = headers_for(signal, _trace(event.message.headers))
             await signals.send(key=event.message.key, value=write_signal(signal), headers=headers)
 

@@ -1,12 +1,13 @@
 """Answering: a batch of ticks in, each ensemble row's decision out, by arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 import numpy as np
 
-from orchestrator.core.arrays import Flags, Floats, Integers, Positions
+from orchestrator.core.arrays import Flags, Floats, Integers, Positions, Times
 from orchestrator.core.dataset import SessionPolicy
 from schemas.base import Reason, Voting
 from serving.decision import decide
@@ -16,6 +17,7 @@ from serving.voting import BPS
 NAMED_FEATURES = 5
 LARGEST_RETURN = 1e6
 """A millionfold is a broken feature, not a forecast."""
+LOST = "member_lost"
 Reasons = tuple[Reason, ...]
 
 BELOW_COSTS: Reasons = (
@@ -30,6 +32,9 @@ BELOW_COSTS: Reasons = (
 class FeatureBatch:
     """n ticks of one timeframe: `tickers` (n,) and `matrix` (n, f), its columns called `names`, NaN where missing.
 
+    `event_time` (n,) are the bars' closes. Rows that are `bound` (n,) to theirs are answered by one version for each
+    bar, whatever batch they come in; the others, which go back in time as they like, are answered by the newest one.
+
     `margin` says how far outside its range in training a feature may lie, in widths of that range, for the ensemble to
     answer; None: anywhere.
     """
@@ -38,7 +43,19 @@ class FeatureBatch:
     tickers: tuple[str, ...]
     names: tuple[str, ...]
     matrix: Floats
+    event_time: Times
+    bound: Flags
     margin: float | None = None
+
+    def rows(self, rows: Integers) -> Self:
+        """Some of its rows, as a batch."""
+        return replace(
+            self,
+            tickers=tuple(self.tickers[row] for row in rows.tolist()),
+            matrix=self.matrix[rows],
+            event_time=self.event_time[rows],
+            bound=self.bound[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +90,24 @@ class BatchAnswer:
     confidences: Floats
     predictions: Floats
     reasons: tuple[Reasons, ...]
+
+    @property
+    def lost(self) -> Flags:
+        """Rows (n,) that are whole, and in which members gave no credible prediction."""
+        return np.array([any(reason.code == LOST for reason in reasons) for reasons in self.reasons], dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one version says to some of a batch's rows: `rows` (m,) are their places, `answer` is to m ticks."""
+
+    rows: Integers
+    answer: BatchAnswer
+
+    @classmethod
+    def whole(cls, answer: BatchAnswer) -> Self:
+        """An answer to all rows."""
+        return cls(np.arange(len(answer.covered)), answer)
 
 
 def answer(loaded: LoadedVersion, batch: FeatureBatch) -> BatchAnswer:
@@ -206,4 +241,4 @@ def _listed(names: list[str]) -> str:
 def _lost(panel: Panel, predicted: Floats) -> Reasons:
     lost = [voter.member for voter, value in zip(panel.voters, predicted, strict=True) if np.isnan(value)]
     message = f"{_listed(lost)}: no credible prediction, so the ensemble abstains. Look for features out of range."
-    return (Reason(code="member_lost", message=message),)
+    return (Reason(code=LOST, message=message),)

@@ -1,13 +1,13 @@
 """The deployer: makes Ray Serve serve the wanted version of each ensemble, and carries batches to it.
 
-Every ensemble is an application of its own, with one replica and no HTTP. Ray must be connected.
+Every ensemble is an application of its own, with one replica, which HTTP reaches under its name. Ray must be connected.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -19,14 +19,15 @@ from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
 from orchestrator.core.errors import Refused
 from schemas.base import JsonObject, Reason
-from serving.answer import BatchAnswer, FeatureBatch
+from serving.answer import FeatureBatch, Part
 from serving.replica import EnsembleReplica, NotServing
-from serving.version import ServedVersion
+from serving.version import ServedVersion, Standing
 
 PREFIX = "ensemble-"
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120.0
 """A replica is a new process, and starts slowly beside a search that keeps every core busy."""
+RETENTION_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 """How long a replica may take to say which version it serves."""
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="serve")
@@ -40,11 +41,31 @@ class NotYet(Refused):
     """Ray or Ray Serve is in the way: the same may succeed a moment later. What was served before goes on."""
 
 
-class Deployer:
-    """Deploys ensemble versions that `artifacts` holds, of each ensemble one at a time, and answers ticks with them."""
+Listening = AbstractContextManager[tuple[str, int]]
+"""A host and a port to listen on, which nobody else chooses until it is left."""
 
-    def __init__(self, artifacts: Path, *, patience: float = PATIENCE_SECONDS) -> None:
+
+class Deployer:
+    """Deploys ensemble versions that `artifacts` holds, of each ensemble one at a time, and answers ticks with them.
+
+    Args:
+        artifacts: where versions are kept.
+        patience: seconds that Ray Serve may take.
+        retention: seconds for which a replica keeps a version after its successor has answered for the first time.
+        listening: where HTTP is answered from when Ray Serve is started on; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        artifacts: Path,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        retention: float = RETENTION_SECONDS,
+        listening: Callable[[], Listening] | None = None,
+    ) -> None:
         self._artifacts = artifacts
+        self._listening = listening
+        self._retention = retention
         self._patience = patience
         self._handles: dict[str, Any] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -66,13 +87,10 @@ class Deployer:
 
     async def _deploy(self, wanted: ServedVersion, configuration: JsonObject) -> None:
         status = (await _statuses()).get(wanted.ensemble)
-        if status is None:
-            await self._apply(wanted.ensemble, None, None)
-        elif status != "RUNNING":
+        if status != "RUNNING":
             # Nothing answers that staging could protect, and nothing would answer the call that stages.
-            await self._apply(wanted.ensemble, configuration, wanted)
-            return
-        if await self._serving(wanted.ensemble) == wanted:
+            await self._apply(wanted.ensemble, None if status is None else configuration)
+        if await self._serves(wanted):
             return
         if reasons := await (await self._handle(wanted.ensemble)).stage.remote(configuration):
             if status is None:
@@ -80,8 +98,8 @@ class Deployer:
             raise DeployFailed(reasons)
         await self._apply(wanted.ensemble, configuration, wanted)
 
-    async def serving(self) -> dict[str, ServedVersion | None]:
-        """What Ray Serve has: by ensemble the version that answers, or None where nothing does.
+    async def serving(self) -> dict[str, Standing | None]:
+        """What Ray Serve has: by ensemble the version that answers and how it stands, or None where nothing does.
 
         Raises:
             NotYet: Ray Serve does not answer.
@@ -93,8 +111,8 @@ class Deployer:
                 found = await asyncio.gather(*map(self._looked_at, running))
         return dict.fromkeys(statuses) | dict(zip(running, found, strict=True))
 
-    async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
-        """The ensemble's answer to a batch; every row of it is of one version.
+    async def answer(self, ensemble: str, batch: FeatureBatch) -> tuple[Part, ...]:
+        """The ensemble's answer to a batch: mostly of one version, else a part for each.
 
         Where its replica died, Serve starts it again: until then this may wait, and whoever calls says for how long.
 
@@ -102,10 +120,10 @@ class Deployer:
             NotServing: no version of the ensemble answers now; the batch can be asked again.
         """
         try:
-            answer: BatchAnswer = await (await self._handle(ensemble)).answer.remote(batch)
+            parts: tuple[Part, ...] = await (await self._handle(ensemble)).answer.remote(batch)
         except (RayError, RayServeException) as error:
             raise NotServing([Reason(code="not_serving", where=ensemble, message=_last_words(error))]) from error
-        return answer
+        return parts
 
     async def delete(self, ensemble: str) -> None:
         """Serve the ensemble no longer; nothing changes where it is not served.
@@ -119,15 +137,19 @@ class Deployer:
                     if ensemble in await _statuses():
                         await self._remove(ensemble)
 
-    async def _looked_at(self, ensemble: str) -> ServedVersion | None:
+    async def _looked_at(self, ensemble: str) -> Standing | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 return await self._serving(ensemble)
         return None
 
-    async def _serving(self, ensemble: str) -> ServedVersion | None:
+    async def _serves(self, wanted: ServedVersion) -> bool:
+        found = await self._serving(wanted.ensemble)
+        return found is not None and found.served == wanted
+
+    async def _serving(self, ensemble: str) -> Standing | None:
         try:
-            serving: ServedVersion | None = await (await self._handle(ensemble)).serving.remote()
+            serving: Standing | None = await (await self._handle(ensemble)).serving.remote()
         except (RayActorError, DeploymentUnavailableError):
             # The replica died under the call.
             return None
@@ -139,14 +161,19 @@ class Deployer:
             self._handles[ensemble] = await _client(serve.get_app_handle, PREFIX + ensemble)
         return self._handles[ensemble]
 
-    async def _apply(self, ensemble: str, configuration: JsonObject | None, expected: ServedVersion | None) -> None:
-        """Give the application this configuration, and wait until it serves what is expected of it.
+    async def _apply(
+        self, ensemble: str, configuration: JsonObject | None, expected: ServedVersion | None = None
+    ) -> None:
+        """Give the application this configuration, and wait until it runs and serves what is expected.
 
         The first time, this starts the application's replica.
         """
-        self._handles[ensemble] = await _client(_run, ensemble, configuration)
+        await _client(_start, self._listening)
+        self._handles[ensemble] = await _client(_run, ensemble, configuration, self._retention)
         # Taking the configuration on put the application back to DEPLOYING, so RUNNING is never of the one before.
-        while (status := (await _statuses())[ensemble]) != "RUNNING" or await self._serving(ensemble) != expected:
+        while (status := (await _statuses())[ensemble]) != "RUNNING" or not (
+            expected is None or await self._serves(expected)
+        ):
             if status == "DEPLOY_FAILED":
                 raise RayServeException((await _applications())[PREFIX + ensemble].message)
             await asyncio.sleep(POLL_SECONDS)
@@ -177,15 +204,35 @@ async def _client(call: Callable[..., Any], *arguments: Any, **options: Any) -> 
     return await asyncio.get_running_loop().run_in_executor(_THREAD, partial(call, *arguments, **options))
 
 
-def _run(ensemble: str, configuration: JsonObject | None) -> Any:
+def _start(listening: Callable[[], Listening] | None) -> None:
+    """Start Ray Serve, where it does not run.
+
+    Raises:
+        RayError, TimeoutError: it cannot listen there; it does not run then.
+    """
+    status = serve.status()
+    if status.proxies or status.applications or listening is None:
+        serve.start(proxy_location="Disabled")
+        return
+    with listening() as (host, port):
+        try:
+            serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+        except (RayError, TimeoutError):
+            # Another attempt finds another port; where it runs already, it keeps its own.
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            raise
+
+
+def _run(ensemble: str, configuration: JsonObject | None, retention: float) -> Any:
     """Have Ray Serve run an ensemble's application with this configuration; the application's handle."""
-    serve.start(proxy_location="Disabled")
-    target = serve.RunTarget(_application(configuration), name=PREFIX + ensemble, route_prefix=None)
+    target = serve.RunTarget(
+        _application(configuration, retention), name=PREFIX + ensemble, route_prefix=f"/{ensemble}"
+    )
     (handle,) = serve.run_many([target], wait_for_applications_running=False)
     return handle
 
 
-def _application(configuration: JsonObject | None) -> Any:
+def _application(configuration: JsonObject | None, retention: float) -> Any:
     decorate = serve.deployment(
         user_config=configuration,
         # Reserving none: a search that has every core must not keep a version from being served.
@@ -201,7 +248,7 @@ def _application(configuration: JsonObject | None) -> Any:
     deployment = decorate(EnsembleReplica)
     # Serve would take each call for new code and start another replica, with a gap; the same version says that only the
     # configuration is new. There is no public way to say so without declaring every application at once.
-    return deployment.options(version=installed_version("ray-orchestrator"), _internal=True).bind()
+    return deployment.options(version=installed_version("ray-orchestrator"), _internal=True).bind(retention)
 
 
 @contextmanager

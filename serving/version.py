@@ -39,6 +39,14 @@ class ServedVersion:
         return {**asdict(self), "artifacts": str(artifacts)}
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The version that answers; `objections` say why it must give way to the one before, which stands in for it."""
+
+    served: ServedVersion
+    objections: tuple[Reason, ...] = ()
+
+
 def read_configuration(configuration: JsonObject) -> tuple[ServedVersion, Artifacts]:
     """The version and where it is kept, as `ServedVersion.configuration` wrote them."""
     fields = dict(configuration)

@@ -6,7 +6,7 @@ then on, until it answers again, hardly at all; and what the others say is hande
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 
 from schemas.codec import Tick
-from serving.answer import BatchAnswer, FeatureBatch
+from serving.answer import FeatureBatch, Part
 from serving.replica import NotServing
 from streams.decision import Sheet
 from streams.heartbeats import Pulse
@@ -39,8 +39,8 @@ GLANCE = timedelta(seconds=2)
 class Answerer(Protocol):
     """Whoever asks an ensemble."""
 
-    async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
-        """One answer a row.
+    async def answer(self, ensemble: str, batch: FeatureBatch) -> tuple[Part, ...]:
+        """One answer a row, in parts that are of one version each.
 
         Raises:
             NotServing: the ensemble does not answer now; it may a moment later.
@@ -103,20 +103,20 @@ class Asking:
         ensemble, groups = route.ensemble, _alike(asked, places)
         batches = [features_of([asked[place].tick for place in group], self._rules.margin) for group in groups]
         patience = self._patience(ensemble, [asked[place].tick for place in places])
-        answers: list[tuple[Sheet | None, datetime]]
+        answers: list[tuple[tuple[Part, ...] | None, datetime]]
         if route.left is None:
             answers = await asyncio.gather(*(self._answer(ensemble, batch, patience) for batch in batches))
         else:
-            answers = [(Sheet(farewell(route.left, batch)), self._clock()) for batch in batches]
-        if any(sheet is None for sheet, _ in answers):
+            answers = [((Part.whole(farewell(route.left, batch)),), self._clock()) for batch in batches]
+        if any(parts is None for parts, _ in answers):
             self._silent.add(ensemble)
         else:
             self._silent.discard(ensemble)
         self._pulse.silent(frozenset(self._silent))
         return {
-            place: Said(sheet, row, at)
-            for group, (sheet, at) in zip(groups, answers, strict=True)
-            for row, place in enumerate(group)
+            place: said
+            for group, (parts, at) in zip(groups, answers, strict=True)
+            for place, said in _said(group, parts, at)
         }
 
     def _patience(self, ensemble: str, ticks: Sequence[Tick]) -> timedelta:
@@ -126,7 +126,9 @@ class Asking:
         left = (tick.available_at + self._rules.ttl - now if tick.mode == "live" else longest for tick in ticks)
         return min(longest, max(left))
 
-    async def _answer(self, ensemble: str, batch: FeatureBatch, patience: timedelta) -> tuple[Sheet | None, datetime]:
+    async def _answer(
+        self, ensemble: str, batch: FeatureBatch, patience: timedelta
+    ) -> tuple[tuple[Part, ...] | None, datetime]:
         """The answer, None where none has come in time; and when that was."""
         until = self._clock() + patience
         with suppress(TimeoutError):
@@ -134,12 +136,23 @@ class Asking:
             async with asyncio.timeout(patience.total_seconds()):
                 while self._clock() < until:
                     try:
-                        return Sheet(await self._answerer.answer(ensemble, batch)), self._clock()
+                        return await self._answerer.answer(ensemble, batch), self._clock()
                     except NotServing as error:
                         log.warning("ensemble_is_not_serving", ensemble=ensemble, error=str(error))
                     await asyncio.sleep(RETRY_SECONDS)
         log.error("ensemble_does_not_answer", ensemble=ensemble, ticks=len(batch.tickers))
         return None, self._clock()
+
+
+def _said(group: Sequence[int], parts: Sequence[Part] | None, at: datetime) -> Iterator[tuple[int, Said]]:
+    """What was said to each of a group's ticks, by its place; None: nothing."""
+    if parts is None:
+        yield from ((place, Said(None, row, at)) for row, place in enumerate(group))
+        return
+    for part in parts:
+        sheet = Sheet(part.answer)
+        for row, number in enumerate(part.rows.tolist()):
+            yield group[number], Said(sheet, row, at)
 
 
 def _by_ensemble(asked: Sequence[Asked]) -> list[list[int]]:
@@ -167,5 +180,7 @@ def features_of(ticks: Sequence[Tick], margin: float | None = None) -> FeatureBa
         tickers=tuple(tick.ticker for tick in ticks),
         names=names,
         matrix=matrix.reshape(len(ticks), len(names)),
+        event_time=np.array([tick.event_time.replace(tzinfo=None) for tick in ticks], dtype="datetime64[us]"),
+        bound=np.array([tick.mode != "replay" for tick in ticks], dtype=np.bool_),
         margin=margin,
     )

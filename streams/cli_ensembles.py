@@ -9,7 +9,9 @@ import typer
 from schemas.base import Voting, format_instant, parse_instant
 from streams.display import show_rows
 from streams.following import figure, told_of
-from streams.terminal import asked, console, fail
+from streams.run_folder import RunFolder
+from streams.serve_port import served_at
+from streams.terminal import asked, console, fail, settings
 
 if TYPE_CHECKING:
     # Imported when a command is called: `--help` must not load the store.
@@ -70,7 +72,10 @@ def show(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
         for each in versions
     ]
     show_rows(console, ("version", "state", *ABOUT, "deployed", "experiment", "digest"), rows)
-    _show_members(_serving(versions) or versions[-1])
+    serving = _serving(versions)
+    _show_members(serving or versions[-1])
+    if serving is not None and (address := served_at(RunFolder(settings().data_dir))) is not None:
+        console.print(f"\npredictions: POST {address}/{name}", highlight=False, soft_wrap=True)
 
 
 def _show_members(version: "Version") -> None:

@@ -7,7 +7,7 @@ deployed, those that were served before Ray went away are served again, and what
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -18,7 +18,7 @@ from orchestrator.store.ensembles import Coverage, Version
 from orchestrator.store.errors import NotWanted
 from schemas.base import Reason
 from serving.deployer import DeployFailed, NotYet
-from serving.version import ServedVersion
+from serving.version import ServedVersion, Standing
 from streams.leading import Leadership, Leading
 from streams.metrics import SERVING_VERSION
 from streams.repeating import OnFailure
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 PAUSE_SECONDS = 1.0
 PASSES_BETWEEN_LOOKS = 5
 """Ray Serve is asked what answers only so often: it costs more than a look into the database."""
+CLOSELY = timedelta(seconds=60)
+"""For so long after a version was deployed, every pass asks: whether it answers as it should shows soon."""
 ATTEMPTS = 5
 """A version that Ray has been in the way of this often is given up."""
 AT_ONCE = 4
@@ -48,8 +50,8 @@ class Serving(Protocol):
         """
         ...
 
-    async def serving(self) -> dict[str, ServedVersion | None]:
-        """What there is: by ensemble the version that answers, None where nothing does.
+    async def serving(self) -> dict[str, Standing | None]:
+        """What there is: by ensemble the version that answers and how it stands, None where nothing does.
 
         Raises:
             NotYet: nobody can say now.
@@ -117,7 +119,7 @@ class Deployments(Leading):
     async def reconcile(self) -> None:
         """One pass. Ensembles are seen to beside each other, versions of one ensemble in the order of their numbers."""
         await self.load_routes()
-        looks = self._passes % self._passes_between_looks == 0
+        looks = self._passes % self._passes_between_looks == 0 or self._deployed_lately()
         self._passes += 1
         async with self._database.snapshot() as tx:
             wanted = await ensembles.wanted(tx)
@@ -142,25 +144,69 @@ class Deployments(Leading):
         self._route()
 
     async def _look(self, names: Iterable[str], given_up: frozenset[str]) -> None:
-        """Serve again what Ray has lost, and no longer what nobody wants; where that fails it is tried again later."""
+        """Serve again what Ray has lost, the version before where one does not answer as it should, and no longer what
+        nobody wants; where that fails it is tried again later."""
         try:
             answering = await self._serving.serving()
         except NotYet as error:
             log.error("serving_unknown", reasons=_told(error.reasons))
             return
-        lost = [each for each in names if answering.get(each) != served(self._current[each])]
         await asyncio.gather(
-            *(self._restore(self._current[each]) for each in lost),
+            *(self._put_right(self._current[each], answering.get(each)) for each in names),
             *(self._delete(each) for each in given_up.intersection(answering)),
         )
+
+    async def _put_right(self, version: Version, standing: Standing | None) -> None:
+        if standing is None or standing.served != served(version):
+            await self._restore(version)
+        elif standing.objections:
+            await self._take_back(version, standing.objections)
 
     async def _restore(self, version: Version) -> None:
         log.warning("version_is_not_served", ensemble=version.ensemble, version=version.version)
         try:
             async with self._room:
                 await self._serving.deploy(served(version))
-        except (DeployFailed, NotYet) as error:
+        except DeployFailed as error:
+            await self._take_back(version, error.reasons)
+        except NotYet as error:
             log.error("version_cannot_be_restored", ensemble=version.ensemble, reasons=_told(error.reasons))
+
+    async def _take_back(self, version: Version, reasons: tuple[Reason, ...]) -> None:
+        """Have an earlier version answer, and tell it; where none can, everything stays as it is."""
+        ensemble, number = version.ensemble, version.version
+        log.error("version_fails", ensemble=ensemble, version=number, reasons=_told(reasons))
+        before = await self._answering_before(version)
+        if before is None:
+            log.error("not_rolled_back", ensemble=ensemble, version=number)
+            return
+        serves = before.version
+        if await self._written(
+            version, lambda tx: ensembles.take_back(tx, ensemble, number, serves, reasons, self._clock())
+        ):
+            log.warning("rolled_back", ensemble=ensemble, version=number, serving_version=serves)
+            await self.load_routes()
+
+    async def _answering_before(self, version: Version) -> Version | None:
+        """The best of the versions before that can answer, once it does; None: none can now."""
+        async with self._database.snapshot() as tx:
+            earlier = await ensembles.gone_back_to(tx, version)
+        for before in earlier:
+            try:
+                async with self._room:
+                    await self._serving.deploy(served(before))
+            except DeployFailed as error:
+                log.error("passed_over", ensemble=before.ensemble, version=before.version, reasons=_told(error.reasons))
+            except NotYet as error:
+                log.error("waits", ensemble=before.ensemble, version=before.version, reasons=_told(error.reasons))
+                return None
+            else:
+                return before
+        return None
+
+    def _deployed_lately(self) -> bool:
+        since = self._clock() - CLOSELY
+        return any(each.deployed_at is not None and each.deployed_at > since for each in self._current.values())
 
     async def _delete(self, ensemble: str) -> None:
         log.info("deletes", ensemble=ensemble)

@@ -16,6 +16,7 @@ from schemas.base import Voting
 from schemas.search import MetricName
 
 _SECRET: Final = frozenset({"kafka_sasl_password", "database_url"})
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 
 
@@ -163,6 +164,10 @@ class Settings(BaseModel):
     """Whether a signal may come again after a crash, under its id; exactly once takes a transaction for each batch."""
     signal_conflate: bool = False
     """Whether only the newest tick of each instrument is answered while ticks lag; the others are told as skipped."""
+    serve_host: str = "127.0.0.1"
+    """The address that Ray Serve answers predictions on; beyond the loopback only on a cluster of RAY_ADDRESS."""
+    serve_port: Port = 8000
+    """Its port, or the next free one after it; 0: any. On a cluster of RAY_ADDRESS, exactly this one."""
     signal_ttl: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Seconds after which a live tick is too old to act on."""
     model_max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 1095.0
@@ -301,6 +306,12 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Fault, tuple[str, ...]
             Fault("KAFKA_SSL_CA_LOCATION", str(settings.kafka_ssl_ca_location), message),
             ("KAFKA_SSL_CA_LOCATION", "KAFKA_SECURITY_PROTOCOL"),
         )
+    if settings.own_ray and settings.serve_host not in _LOOPBACK:
+        message = "is beyond the loopback, and there are no keys yet: leave it, or guard a Ray cluster of RAY_ADDRESS"
+        yield Fault("SERVE_HOST", settings.serve_host, message), ("SERVE_HOST", "RAY_ADDRESS")
+    if not settings.own_ray and settings.serve_port == 0:
+        message = "must be a port where RAY_ADDRESS names a cluster: which of its ports are free is not known here"
+        yield Fault("SERVE_PORT", "0", message), ("SERVE_PORT", "RAY_ADDRESS")
     if settings.embedded_broker and protocol != "PLAINTEXT":
         message = "needs KAFKA_BOOTSTRAP_SERVERS: the embedded broker speaks PLAINTEXT on the loopback"
         yield (

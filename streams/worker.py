@@ -35,7 +35,7 @@ from orchestrator.store.errors import DatabaseAway, UnusableDatabase
 from schemas.topics import COMMANDS, CONTROL, FEATURE_TICKS, SEARCH_REQUESTS, SIGNAL_STATE, Topic
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
-from serving.deployer import Deployer
+from serving.deployer import RETENTION_SECONDS, Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
 from streams.commanding import Commands
@@ -55,6 +55,7 @@ from streams.reconciling import Reconciler
 from streams.relay import OutboxRelay
 from streams.routes import Routes
 from streams.run_folder import RunFolder
+from streams.serve_port import serve_address
 from streams.settings import Settings
 from streams.source import Batch, KafkaSource, Record, group_of
 from streams.ticking import TickPath
@@ -166,7 +167,11 @@ class Worker:
         relay = OutboxRelay(part("relay"), await self._publisher(stack, config), utc_now, self._fail)
         routes = Routes()
         artifacts = settings.artifacts_folder
-        deployer = Deployer(artifacts)
+        deployer = Deployer(
+            artifacts,
+            retention=max(RETENTION_SECONDS, settings.signal_ttl),
+            listening=partial(serve_address, settings, folder),
+        )
         deployments = Deployments(
             leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
         )

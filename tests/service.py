@@ -177,7 +177,14 @@ def running(data_dir: Path, **variables: str) -> Iterator[Service]:
         data_dir: of the copy; sample prices are written where there are no features yet.
         variables: of its environment, besides those that keep it apart from other copies.
     """
-    own = {"DATA_DIR": str(data_dir), "KAFKA_PORT": "0", "API_PORT": "0", "RAY_DASHBOARD_PORT": "0", **variables}
+    own = {
+        "DATA_DIR": str(data_dir),
+        "KAFKA_PORT": "0",
+        "API_PORT": "0",
+        "SERVE_PORT": "0",
+        "RAY_DASHBOARD_PORT": "0",
+        **variables,
+    }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")} | own
     settings = Settings.read(environment)
     folder = RunFolder(settings.data_dir)

@@ -68,11 +68,19 @@ def earlier(ensemble: str, versions: Sequence[P], named: int | None) -> P | Reas
     if serving is None:
         message = f"no version of {ensemble} serves: name the one that is to serve again"
         return Reason(code="nothing_serves", where="/version", message=message)
-    before = [each for each in versions if each.version < serving and each.state is VersionState.SUPERSEDED]
+    before = those_before(serving, versions)
     if not before:
         message = f"nothing served before version {serving} of {ensemble} that was not rolled back or has failed since"
         return Reason(code="no_earlier_version", where="/version", message=f"{message}: name a version")
-    return max(before, key=lambda each: (each.ended_at or datetime.min.replace(tzinfo=UTC), each.version))
+    return before[0]
+
+
+def those_before(serving: int, versions: Sequence[P]) -> list[P]:
+    """What may be gone back to from the version that serves, first the one that served last."""
+    before = [each for each in versions if each.version < serving and each.state is VersionState.SUPERSEDED]
+    return sorted(
+        before, key=lambda each: (each.ended_at or datetime.min.replace(tzinfo=UTC), each.version), reverse=True
+    )
 
 
 def _named(ensemble: str, versions: Sequence[P], number: int) -> P | Reason:

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.lifecycle import State
-from orchestrator.core.versions import VersionState, earlier, left_by
+from orchestrator.core.versions import VersionState, earlier, left_by, those_before
 from orchestrator.store import wishes
 from orchestrator.store.errors import NotWanted
 from orchestrator.store.experiments import Experiment, advance, take
@@ -50,7 +50,7 @@ class Version(Proposal):
     version: int
     state: VersionState
     reasons: tuple[Reason, ...]
-    """Why it failed."""
+    """Why it failed, or was taken back."""
     proposed_at: datetime
     deployed_at: datetime | None
     ended_at: datetime | None
@@ -75,7 +75,7 @@ def objection(wanted: Version, serving: Version | None) -> Reason | None:
     if serving is None:
         return None
     name = f"{serving.ensemble} version {serving.version}"
-    if serving.experiment == wanted.experiment and wanted.command_id is None:
+    if serving.experiment == wanted.experiment and wanted.command_id is None and wanted.deployed_at is None:
         message = f"{name} is what another request wanted of the same search; ask for an ensemble_name of its own"
         return Reason(code="ensemble_taken", where="/deploy/ensemble_name", message=message)
     if serving.mode == "live" and wanted.mode != "live":
@@ -174,27 +174,41 @@ async def mark_deployed(tx: AsyncSession, ensemble: str, version: int, now: date
         NotWanted: nobody waits for this version.
     """
     experiment, deployed = await _take_wanted(tx, ensemble, version)
-    before = await _serving(tx, ensemble)
-    if before is not None:
-        await _leave(tx, deployed, before, now)
-    await _change(tx, deployed, state=VersionState.DEPLOYED, deployed_at=now)
-    event = EnsembleDeployed(
-        ensemble=ensemble,
-        sequence=0,
-        version=version,
-        serving_version=version,
-        emitted_at=now,
-        experiment=experiment.id,
-        tickers=deployed.tickers,
-        timeframe=deployed.timeframe,
-        mode=deployed.mode,
-        members=deployed.members,
-        manifest_digest=deployed.digest,
-        command_id=deployed.command_id,
-    )
-    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, experiment.traceparent)
+    await _serve(tx, deployed, (), now, experiment.traceparent)
     if experiment.state is State.DEPLOYING:
         await advance(tx, experiment.id, State.DEPLOYED, None, now)
+
+
+async def take_back(
+    tx: AsyncSession, ensemble: str, version: int, before: int, reasons: Reasons, now: datetime
+) -> None:
+    """The version that serves does not do so as it should, and one before it answers again: it is rolled back to.
+
+    Args:
+        tx: a transaction of `Database.commit`.
+        ensemble: its name.
+        version: the one that serves.
+        before: the one that answers again, one of `gone_back_to`.
+        reasons: why.
+        now: when.
+
+    Raises:
+        NotWanted: a command has overtaken it.
+    """
+    known = {each.version: each for each in await _taken(tx, ensemble)}
+    for number, state in ((version, VersionState.DEPLOYED), (before, VersionState.SUPERSEDED)):
+        if known[number].state is not state:
+            raise NotWanted(ensemble, number, known[number].state)
+    if waiting := _wanted_of([*known.values()]):
+        raise NotWanted(ensemble, waiting[0].version, waiting[0].state)
+    await _change(tx, known[before], command_id=None, ended_at=None)
+    await _serve(tx, replace(known[before], command_id=None), reasons, now, None)
+
+
+async def gone_back_to(tx: AsyncSession, serving: Version) -> list[Version]:
+    """The versions that may answer again where the one that serves does not do so as it should, best first."""
+    before = those_before(serving.version, await versions(tx, serving.ensemble))
+    return [each for each in before if objection(each, serving) is None]
 
 
 async def mark_failed(
@@ -327,11 +341,34 @@ async def _forestall(tx: AsyncSession, ensemble: str, known: Sequence[Version], 
     await wishes.withdraw(tx, ensemble, reason, now)
 
 
-async def _leave(tx: AsyncSession, successor: Version, before: int, now: datetime) -> None:
+async def _serve(tx: AsyncSession, version: Version, reasons: Reasons, now: datetime, traceparent: str | None) -> None:
+    """A version answers ticks: it takes the place of the one that did, for these reasons, and both are told."""
+    before = await _serving(tx, version.ensemble)
+    if before is not None:
+        await _leave(tx, version, before, reasons, now)
+    await _change(tx, version, state=VersionState.DEPLOYED, deployed_at=now)
+    event = EnsembleDeployed(
+        ensemble=version.ensemble,
+        sequence=0,
+        version=version.version,
+        serving_version=version.version,
+        emitted_at=now,
+        experiment=version.experiment,
+        tickers=version.tickers,
+        timeframe=version.timeframe,
+        mode=version.mode,
+        members=version.members,
+        manifest_digest=version.digest,
+        command_id=version.command_id,
+    )
+    await append(tx, ENSEMBLE_EVENTS, version.ensemble, event, now, traceparent)
+
+
+async def _leave(tx: AsyncSession, successor: Version, before: int, reasons: Reasons, now: datetime) -> None:
     """The version that served does no longer; where one of a lower number takes its place, that is told."""
     this = (ensembles.c.ensemble == successor.ensemble) & (ensembles.c.version == before)
     state = left_by(before, successor.version)
-    await tx.execute(update(ensembles).where(this).values(state=state, ended_at=now))
+    await tx.execute(update(ensembles).where(this).values(state=state, ended_at=now, reasons=reasons))
     if state is VersionState.ROLLED_BACK:
         event = EnsembleRolledBack(
             ensemble=successor.ensemble,
@@ -339,6 +376,7 @@ async def _leave(tx: AsyncSession, successor: Version, before: int, now: datetim
             version=before,
             serving_version=successor.version,
             emitted_at=now,
+            reasons=reasons,
             command_id=successor.command_id,
         )
         await append(tx, ENSEMBLE_EVENTS, successor.ensemble, event, now)

@@ -79,6 +79,7 @@ def own_environment(environ: Mapping[str, str], data_dir: Path) -> dict[str, str
         "RAY_DASHBOARD_PORT": "0",
         "KAFKA_PORT": "0",
         "API_PORT": "0",
+        "SERVE_PORT": "0",
         "GATE_OVERRIDE": "live",
         "CALENDAR": "XNYS",
     }

@@ -109,7 +109,9 @@ def test_nothing_is_published_beyond_the_loopback_and_each_port_under_its_own_nu
 
 def test_the_published_ports_are_the_defaults_of_the_settings() -> None:
     assert set(published(SERVICE)) == {Settings().api_port} == {settings_of_the_service().api_port} == {8100}
-    assert set(published(HEAD)) == {Settings().ray_dashboard_port} == {int(ray_start_options()["dashboard-port"])}
+    dashboard, predictions = Settings().ray_dashboard_port, Settings().serve_port
+    assert set(published(HEAD)) == {dashboard, predictions} == {int(ray_start_options()["dashboard-port"]), 8000}
+    assert predictions == settings_of_the_service().serve_port
 
 
 def test_every_variable_of_the_service_is_one_of_the_settings_or_of_rays_own() -> None:
@@ -152,7 +154,7 @@ def test_the_ray_head_runs_the_same_image_on_the_same_data_behind_the_same_token
 
 def test_readiness_is_asked_where_the_service_listens() -> None:
     settings = settings_of_the_service()
-    assert settings.api_host == "0.0.0.0"
+    assert settings.api_host == settings.serve_host == "0.0.0.0"
     assert f"http://127.0.0.1:{settings.api_port}/ready" in SERVICE["healthcheck"]["test"][-1]
     assert f"http://127.0.0.1:{ray_start_options()['dashboard-port']}/" in HEAD["healthcheck"]["test"][-1]
 

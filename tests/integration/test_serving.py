@@ -1,11 +1,16 @@
 """Ensembles on a Ray Serve of their own."""
 
 import asyncio
+import json
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,29 +18,28 @@ import pytest
 from ray import serve
 
 from schemas.base import Voting
-from serving.answer import FeatureBatch
+from serving.answer import BatchAnswer, FeatureBatch
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.deployer import Deployer, DeployFailed, NotYet
 from serving.manifest import read_manifest
 from serving.replica import NotServing
-from serving.version import ServedVersion
-from streams import asking
+from serving.version import ServedVersion, Standing
+from streams import asking, ports
 from streams.asking import Asked, Asking
 from streams.child import Facts
 from streams.routes import Route
 from streams.triage import TickRules
 from tests.ray_cluster import connected
-from tests.unit.serving.drafts import NAMES, candidate, draft
+from tests.unit.serving.drafts import batch, candidate, draft
 from tests.unit.streams.fakes import Clock, record, tick
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 120.0
 PLACE = ("bot", "AAPL", "1h", "replay")
-BATCH = FeatureBatch(
-    "1d", ("AAPL", "TSLA", "AAPL"), NAMES, np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]])
-)
+PORT = ports.free()
+BATCH = batch(("AAPL", "TSLA", "AAPL"), np.array([[3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]]), bound=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +56,22 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 
 @pytest.fixture
 def deployer(artifacts: Artifacts) -> Deployer:
-    return Deployer(artifacts.directory, patience=PATIENCE)
+    return Deployer(artifacts.directory, patience=PATIENCE, listening=lambda: nullcontext(("127.0.0.1", PORT)))
+
+
+async def posted(ensemble: str, body: bytes = b'{"features": {}}') -> tuple[int, str, Any]:
+    """Status, type and JSON of the response to a request to an ensemble."""
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/{ensemble}", body)
+
+    def ask() -> tuple[int, str, Any]:
+        try:
+            response = urllib.request.urlopen(request, timeout=PATIENCE)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            return response.status, response.headers["content-type"], json.load(response)
+
+    return await asyncio.to_thread(ask)
 
 
 def version(artifacts: Artifacts, number: int, *, ensemble: str = "bot", voting: Voting = "soft") -> ServedVersion:
@@ -60,6 +79,12 @@ def version(artifacts: Artifacts, number: int, *, ensemble: str = "bot", voting:
     members = (candidate(f"t{number}", seed=number), candidate("t0"))
     assembled = EnsembleAssembler(artifacts).assemble(draft(*members, ensemble=ensemble, voting=voting, cost=0.0))
     return ServedVersion(ensemble, number, assembled.digest, "live", "passed")
+
+
+async def answered(deployer: Deployer, ensemble: str = "bot", batch: FeatureBatch = BATCH) -> BatchAnswer:
+    """What one version answers to all of a batch."""
+    (part,) = await deployer.answer(ensemble, batch)
+    return part.answer
 
 
 def replicas(ensemble: str) -> list[psutil.Process]:
@@ -74,37 +99,71 @@ async def test_a_deployed_version_answers_and_deploying_it_again_changes_nothing
     wanted = version(artifacts, 1)
     await deployer.deploy(wanted)
     await deployer.deploy(wanted)
-    assert await deployer.serving() == {"bot": wanted}
-    found = await deployer.answer("bot", BATCH)
+    assert await deployer.serving() == {"bot": Standing(wanted)}
+    found = await answered(deployer)
     assert found.served == wanted
     assert found.covered.tolist() == [True, False, True]
     assert np.isfinite(found.score).tolist() == [True, False, False]
     assert [[reason.code for reason in reasons] for reasons in found.reasons] == [[], [], ["missing_feature"]]
-    assert not serve.status().proxies
+    assert {proxy.value for proxy in serve.status().proxies.values()} == {"HEALTHY"}
+
+
+async def test_http_is_answered_by_the_version_that_serves_without_a_gap(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    features = {"momentum": 3.0, "volatility_20": 0.1, "rsi_14": 0.2}
+    body = json.dumps({"features": features}).encode()
+    first, second = version(artifacts, 1), version(artifacts, 2)
+    await deployer.deploy(first)
+    status, kind, said = await posted("bot", body)
+    found = await answered(deployer)
+    assert (status, kind) == (200, "application/json")
+    assert (said["signal"], said["num_models"], said["voting_method"]) == ("BUY", 2, "soft")
+    assert (said["version"], said["score"]) == (1, found.score[0])
+
+    versions: list[int] = []
+    changed = asyncio.Event()
+
+    async def ask() -> None:
+        while not changed.is_set():
+            status, _, said = await posted("bot", body)
+            assert status == 200, said
+            versions.append(said["version"])
+
+    async with asyncio.TaskGroup() as callers:
+        callers.create_task(ask())
+        await deployer.deploy(second)
+        changed.set()
+    assert set(versions) <= {1, 2}
+    assert (await posted("bot", body))[2]["version"] == 2
+    status, kind, said = await posted("bot")
+    assert (status, kind) == (422, "application/problem+json")
+    assert [reason["code"] for reason in said["reasons"]] == ["missing_feature"]
+    assert (await posted("bot/else", body))[0] == 404
 
 
 async def test_no_call_fails_during_a_change_of_version_and_each_answer_is_of_one_old_then_new(
     deployer: Deployer, artifacts: Artifacts
 ) -> None:
     await deployer.deploy(version(artifacts, 1))
-    answered: list[int] = []
+    versions: list[int] = []
     changed = asyncio.Event()
 
     async def call() -> None:
         left = 20
         while left:
-            answered.append((await deployer.answer("bot", BATCH)).served.version)
+            versions.append((await answered(deployer)).served.version)
             left -= changed.is_set()
 
     async with asyncio.TaskGroup() as callers:
         for _ in range(4):
             callers.create_task(call())
-        await deployer.answer("bot", BATCH)
+        await answered(deployer)
         await deployer.deploy(version(artifacts, 2))
         changed.set()
-    assert set(answered) == {1, 2}
-    assert all(earlier <= later for earlier, later in pairwise(answered))
-    assert answered[-80:] == [2] * 80
+    assert set(versions) == {1, 2}
+    assert all(earlier <= later for earlier, later in pairwise(versions))
+    assert versions[-80:] == [2] * 80
     assert len(replicas("bot")) == 1
 
 
@@ -119,7 +178,7 @@ async def test_a_version_that_cannot_be_loaded_is_refused_and_the_old_one_goes_o
     with pytest.raises(DeployFailed) as failed:
         await deployer.deploy(damaged)
     assert [(reason.code, reason.where) for reason in failed.value.reasons] == [("artifact_damaged", model)]
-    assert (await deployer.answer("bot", BATCH)).served == old
+    assert (await answered(deployer)).served == old
     assert replicas("bot") == [process]
 
 
@@ -141,7 +200,7 @@ async def test_a_replica_that_dies_comes_back_with_the_newest_version(deployer: 
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
-                found = await deployer.answer("bot", BATCH)
+                found = await answered(deployer)
             except NotServing:
                 await asyncio.sleep(0.1)
             else:
@@ -155,8 +214,8 @@ async def test_another_deployer_finds_what_is_served(artifacts: Artifacts, deplo
     wanted = version(artifacts, 1)
     await deployer.deploy(wanted)
     other = Deployer(artifacts.directory, patience=PATIENCE)
-    assert await other.serving() == {"bot": wanted}
-    assert (await other.answer("bot", BATCH)).served == wanted
+    assert await other.serving() == {"bot": Standing(wanted)}
+    assert (await answered(other)).served == wanted
 
 
 async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifacts: Artifacts) -> None:
@@ -165,7 +224,7 @@ async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifact
     await deployer.delete("bot")
     assert await deployer.serving() == {}
     with pytest.raises(NotServing, match="does not exist"):
-        await deployer.answer("bot", BATCH)
+        await answered(deployer)
 
 
 async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
@@ -173,13 +232,13 @@ async def test_whoever_still_asks_a_deleted_ensemble_is_not_kept_waiting(
 ) -> None:
     await deployer.deploy(version(artifacts, 1))
     other = Deployer(artifacts.directory, patience=PATIENCE)
-    assert (await other.answer("bot", BATCH)).served.version == 1
+    assert (await answered(other)).served.version == 1
     await deployer.delete("bot")
     monkeypatch.setattr(asking, "PATIENCE", timedelta(seconds=1))
     asked = Asked(tick(mode="replay"), record(tick()), Route("bot", frozenset({"AAPL"}), "1h", "live"), PLACE)
     async with asyncio.timeout(PATIENCE):
         (said,) = [part async for part in Asking(other, TickRules(ttl=timedelta(seconds=60)), Clock()).about([asked])]
-    assert said[0].answer is None
+    assert said[0].sheet is None
 
 
 async def test_what_ray_had_no_time_for_is_served_at_the_next_attempt(deployer: Deployer, artifacts: Artifacts) -> None:
@@ -187,12 +246,12 @@ async def test_what_ray_had_no_time_for_is_served_at_the_next_attempt(deployer: 
     with pytest.raises(NotYet):
         await Deployer(artifacts.directory, patience=0.5).deploy(wanted)
     await deployer.deploy(wanted)
-    assert (await deployer.answer("late", BATCH)).served == wanted
+    assert (await answered(deployer, "late")).served == wanted
     await deployer.delete("late")
 
 
 async def test_ensembles_are_deployed_beside_each_other(deployer: Deployer, artifacts: Artifacts) -> None:
     wanted = [version(artifacts, 1, ensemble=ensemble) for ensemble in ("left", "right")]
     await asyncio.gather(*map(deployer.deploy, wanted))
-    assert [(await deployer.answer(each.ensemble, BATCH)).served for each in wanted] == wanted
+    assert [(await answered(deployer, each.ensemble)).served for each in wanted] == wanted
     await asyncio.gather(*(deployer.delete(each.ensemble) for each in wanted))

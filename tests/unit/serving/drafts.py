@@ -6,11 +6,12 @@ import numpy as np
 
 from orchestrator.algorithms.base import Predictor
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
-from orchestrator.core.arrays import Integers
+from orchestrator.core.arrays import Floats, Integers
 from orchestrator.core.dataset import Terms
 from orchestrator.core.draft import Candidate, EnsembleDraft
 from orchestrator.core.splits import purged_walk_forward
 from schemas.base import Voting
+from serving.answer import FeatureBatch
 
 NAMES = ("momentum", "volatility_20", "rsi_14")
 ROWS = 400
@@ -69,4 +70,25 @@ def draft(
         cost=dict.fromkeys(tickers, cost),
         trained_through=datetime(2021, 1, 1, 21, tzinfo=UTC),
         data_hash=dict.fromkeys(tickers, "d" * 64),
+    )
+
+
+def batch(
+    tickers: tuple[str, ...],
+    matrix: Floats | None = None,
+    names: tuple[str, ...] = NAMES,
+    *,
+    timeframe: str = "1d",
+    hour: int = 0,
+    bound: bool = True,
+) -> FeatureBatch:
+    """Ticks of one bar, which closes at this hour; absent a matrix, of features that are all 0."""
+    rows = len(tickers)
+    return FeatureBatch(
+        timeframe=timeframe,
+        tickers=tickers,
+        names=names,
+        matrix=np.zeros((rows, len(names))) if matrix is None else matrix,
+        event_time=np.full(rows, np.datetime64("2026-01-05", "us") + np.timedelta64(hour, "h")),
+        bound=np.full(rows, bound),
     )

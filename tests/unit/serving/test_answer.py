@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 
 from orchestrator.algorithms.elasticnet import ElasticNetPredictor
-from orchestrator.core.arrays import Floats
 from orchestrator.core.draft import EnsembleDraft
-from serving.answer import BatchAnswer, FeatureBatch, answer
+from serving.answer import BatchAnswer, answer
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.version import LoadedVersion, ServedVersion, load_version
-from tests.unit.serving.drafts import NAMES, candidate, draft
+from tests.unit.serving.drafts import batch, candidate, draft
 
 
 def load(directory: Path, made: EnsembleDraft) -> LoadedVersion:
@@ -23,10 +22,6 @@ def load(directory: Path, made: EnsembleDraft) -> LoadedVersion:
 @pytest.fixture
 def loaded(tmp_path: Path) -> LoadedVersion:
     return load(tmp_path, draft(candidate("t1"), candidate("t2", seed=1), candidate("t3", "MSFT"), cost=0.0))
-
-
-def batch(tickers: tuple[str, ...], matrix: Floats, names: tuple[str, ...] = NAMES) -> FeatureBatch:
-    return FeatureBatch("1d", tickers, names, matrix)
 
 
 def codes(found: BatchAnswer) -> list[list[str]]:
@@ -111,7 +106,7 @@ def test_a_row_abstains_where_a_feature_is_too_far_outside_its_range_in_training
     tmp_path: Path, row: tuple[float, ...], margin: float | None, expected: list[str], named: str
 ) -> None:
     narrow = load(tmp_path, replace(draft(candidate("t1"), cost=0.0), ranges={"AAPL": RANGES}))
-    rows = FeatureBatch("1d", ("AAPL", "AAPL"), NAMES, np.array([row, INSIDE]), margin)
+    rows = replace(batch(("AAPL", "AAPL"), np.array([row, INSIDE])), margin=margin)
     found = answer(narrow, rows)
     assert codes(found) == [expected, []]
     assert np.isfinite(found.score).tolist() == [not expected, True]
@@ -119,12 +114,12 @@ def test_a_row_abstains_where_a_feature_is_too_far_outside_its_range_in_training
 
 
 def test_a_version_whose_ranges_are_not_known_answers_whatever_the_margin(loaded: LoadedVersion) -> None:
-    found = answer(loaded, FeatureBatch("1d", ("AAPL",), NAMES, np.full((1, 3), 50.0), 0.0))
+    found = answer(loaded, replace(batch(("AAPL",), np.full((1, 3), 50.0)), margin=0.0))
     assert codes(found) == [[]]
 
 
 def test_ticks_of_another_timeframe_are_not_covered(loaded: LoadedVersion) -> None:
-    found = answer(loaded, FeatureBatch("5m", ("AAPL",), NAMES, np.zeros((1, 3))))
+    found = answer(loaded, batch(("AAPL",), timeframe="5m"))
     assert not found.covered.any()
     assert np.isnan(found.score).all()
 

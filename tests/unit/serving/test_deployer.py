@@ -5,19 +5,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from ray import serve
 from ray.exceptions import GetTimeoutError, RayActorError
 from ray.serve.exceptions import RayServeException
 
-from serving.answer import FeatureBatch
 from serving.deployer import Deployer, NotYet
 from serving.replica import NotServing
 from serving.version import ServedVersion
-from tests.unit.serving.drafts import NAMES
+from tests.unit.serving.drafts import batch
 
-BATCH = FeatureBatch("1d", ("AAPL",), NAMES, np.zeros((1, len(NAMES))))
+BATCH = batch(("AAPL",))
 WANTED = ServedVersion("bot", 1, "0" * 64, "live", "passed")
 
 

@@ -18,7 +18,7 @@ from schemas.envelope import decode, encode
 from schemas.signals import Signal
 from schemas.ticks import FeatureTick
 from schemas.topics import FEATURE_TICKS
-from serving.answer import BatchAnswer, FeatureBatch, Reasons
+from serving.answer import BatchAnswer, FeatureBatch, Part, Reasons
 from serving.replica import NotServing
 from serving.version import ServedVersion
 from streams.decision import Moment, Sheet, decide
@@ -206,7 +206,7 @@ class FakeAnswerer:
     hanging: dict[str, Hurdle] = field(default_factory=dict)
     uncovered: set[str] = field(default_factory=set)
 
-    async def answer(self, ensemble: str, batch: FeatureBatch) -> BatchAnswer:
+    async def answer(self, ensemble: str, batch: FeatureBatch) -> tuple[Part, ...]:
         self.asked.append((ensemble, batch))
         if ensemble in self.hanging:
             self.hanging[ensemble].reached.set()
@@ -217,13 +217,14 @@ class FakeAnswerer:
             raise NotServing([Reason(code="not_serving", where=ensemble, message="no version answers")])
         column = batch.names.index(SCORE) if SCORE in batch.names else None
         scores = np.full(len(batch.tickers), np.nan) if column is None else batch.matrix[:, column]
-        return batch_answer(
+        answer = batch_answer(
             scores,
             batch.tickers,
             by=self.versions[ensemble],
             session_policy=self.session_policy,
             covered=[ticker not in self.uncovered for ticker in batch.tickers],
         )
+        return (Part.whole(answer),)
 
 
 def reasons_in(refusal: Refused) -> list[str]:

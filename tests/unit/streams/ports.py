@@ -9,7 +9,7 @@ import pytest
 from orchestrator.store.leases import Lease
 from schemas.base import Reason
 from serving.deployer import DeployFailed, NotYet
-from serving.version import ServedVersion
+from serving.version import ServedVersion, Standing
 from streams.deploying import Serving
 from streams.reconciling import Drivers
 from tests.unit.streams.fakes import Hurdle
@@ -24,6 +24,7 @@ class FakeServing:
         broken: digests of versions that cannot be served.
         hindered: how often versions of these digests cannot be served yet.
         slow: versions of these digests answer when their hurdle is opened.
+        objections: to versions of these digests, once they answer.
         unreachable: raised by whoever asks what answers, or deletes.
     """
 
@@ -33,6 +34,7 @@ class FakeServing:
         self.broken: set[str] = set()
         self.hindered: Counter[str] = Counter()
         self.slow: dict[str, Hurdle] = {}
+        self.objections: dict[str, tuple[Reason, ...]] = {}
         self.unreachable: Exception | None = None
 
     async def deploy(self, wanted: ServedVersion) -> None:
@@ -47,10 +49,13 @@ class FakeServing:
             raise NotYet([Reason(code="hindered", where=wanted.ensemble, message="there is no room")])
         self.answering[wanted.ensemble] = wanted
 
-    async def serving(self) -> dict[str, ServedVersion | None]:
+    async def serving(self) -> dict[str, Standing | None]:
         if self.unreachable is not None:
             raise self.unreachable
-        return dict(self.answering)
+        return {
+            ensemble: None if found is None else Standing(found, self.objections.get(found.digest, ()))
+            for ensemble, found in self.answering.items()
+        }
 
     async def delete(self, ensemble: str) -> None:
         if self.unreachable is not None:
@@ -104,11 +109,11 @@ class ServingContract(ABC):
         first, second = self.version("bot", 1), self.version("bot", 2)
         for wanted in (first, first, second):
             await serving.deploy(wanted)
-            assert (await serving.serving())["bot"] == wanted
+            assert (await serving.serving())["bot"] == Standing(wanted)
         with pytest.raises(DeployFailed) as refused:
             await serving.deploy(self.broken("bot", 3))
         assert refused.value.reasons
-        assert (await serving.serving())["bot"] == second
+        assert (await serving.serving())["bot"] == Standing(second)
         for _ in range(2):
             await serving.delete("bot")
             assert "bot" not in await serving.serving()

@@ -19,6 +19,9 @@ from serving.assemble import EnsembleAssembler
 from streams import ordering
 from streams.cli import app
 from streams.requesting import Answer, Order
+from streams.run_folder import RunFolder
+from streams.serve_port import serve_address
+from streams.settings import Settings
 from tests.contracts.store.makers import NOW, REASON, VERDICT, digest, founded, proposal
 from tests.unit.serving.drafts import candidate, draft
 from tests.unit.streams.test_cli_fingerprints import on, url
@@ -82,6 +85,15 @@ def test_it_shows_an_ensemble_s_versions_and_who_votes_in_the_one_that_serves(ur
     assert (one[:3], other[:3]) == (["t1", "AAPL", "1"], ["t2", "MSFT", "1"])
     assert "alpha=" in one[4]
     assert re.fullmatch("[0-9a-f]{64}", one[5])
+
+
+def test_it_shows_where_predictions_are_answered(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(url, two_ensembles(tmp_path))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    with serve_address(Settings.read({"DATA_DIR": str(tmp_path), "SERVE_PORT": "0"}), RunFolder(tmp_path)) as (_, port):
+        pass
+    assert run("show", "bot").stdout.splitlines()[-1] == f"predictions: POST http://127.0.0.1:{port}/bot"
+    assert "predictions" not in run("show", "lost").stdout
 
 
 def test_of_an_ensemble_that_does_not_serve_it_shows_the_newest_version_and_why(url: str, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from orchestrator.store import ensembles, experiments
 from orchestrator.store.database import Database
 from schemas.base import Mode, Reason
 from serving.deployer import NotYet
-from serving.version import ServedVersion
+from serving.version import ServedVersion, Standing
 from streams import deploying
-from streams.deploying import ATTEMPTS, Deployments
+from streams.deploying import ATTEMPTS, CLOSELY, Deployments
 from streams.leading import Leadership
 from streams.metrics import SERVING_VERSION
 from streams.routes import Route, Routes
@@ -440,3 +440,117 @@ async def test_a_version_that_serves_again_is_tried_as_often_as_a_new_one(house:
         assert house.answers() == 2
         await house.reconcile()
     assert house.answers() == 1
+
+
+FAULT = Reason(code="version_raises", message="It raised in 3 of 3 calls")
+
+
+async def three(house: House, **fields: Any) -> None:
+    """Versions 1, 2 and 3 of `bot`, of which the last serves."""
+    for number in (1, 2, 3):
+        await house.propose(number, **fields)
+    await house.reconcile()
+
+
+async def test_a_version_that_does_not_answer_as_it_should_is_rolled_back_and_stays_so(house: House) -> None:
+    await three(house)
+    house.serving.objections = {digest(3): (FAULT,)}
+    for deployments in (house.deployments, house.deployments, house.started_anew()):
+        await deployments.reconcile()
+    assert house.answers() == 2
+    assert (await house.told())[6:] == [("rolled_back", 3), ("deployed", 2)]
+    rolled_back = (await events(house.db, "ensemble-events", "bot"))[6]
+    assert (rolled_back.serving_version, rolled_back.reasons, rolled_back.command_id) == (2, (FAULT,), None)
+    async with house.db.snapshot() as tx:
+        stands = [(each.state.value, each.reasons) for each in await ensembles.versions(tx, "bot")]
+    assert stands == [("superseded", ()), ("deployed", ()), ("rolled_back", (FAULT,))]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_version_that_cannot_be_loaded_again_is_rolled_back_as_far_as_it_takes(
+    house: House, lost: bool
+) -> None:
+    await three(house)
+    house.serving.broken = {digest(3), digest(2)} | (set() if lost else {digest(1)})
+    house.serving.answering = {"bot": None}
+    await house.reconcile()
+    if lost:
+        assert house.answers() == 1
+        assert (await house.told())[6:] == [("rolled_back", 3), ("deployed", 1)]
+        return
+    # Where none can be, a disk may be away: nothing is written, and the version that was to serve comes back.
+    assert (await house.told())[6:] == []
+    house.serving.broken.clear()
+    await house.reconcile()
+    assert house.answers() == 3
+    assert (await house.told())[6:] == []
+
+
+async def test_a_version_that_ray_has_lost_is_not_rolled_back(house: House) -> None:
+    await three(house)
+    house.serving.answering.clear()
+    house.serving.hindered[digest(3)] = ATTEMPTS + 2
+    for _ in range(ATTEMPTS + 2):
+        await house.reconcile()
+        assert (await house.told())[6:] == []
+    await house.reconcile()
+    assert house.answers() == 3
+
+
+async def test_a_live_version_is_not_rolled_back_to_one_on_paper_and_another_search_s_is(house: House) -> None:
+    await house.propose(1)
+    experiment = await house.propose(2, mode="live")
+    await house.reconcile()
+    house.serving.objections = {digest(2): (FAULT,), digest(3): (FAULT,)}
+    await house.reconcile()
+    assert (house.answers(), (await house.told())[-1]) == (2, ("deployed", 2))
+    async with house.db.transaction() as tx:
+        again = proposal(experiment, digest=digest(3), mode="live", command_id="command-1")
+        await ensembles.propose(tx, again, NOW)
+    await house.reconcile()
+    await house.reconcile()
+    assert house.answers() == 2
+    assert (await house.told())[-2:] == [("rolled_back", 3), ("deployed", 2)]
+
+
+async def test_a_command_overtakes_what_rolls_back(house: House) -> None:
+    await three(house)
+    house.serving.objections = {digest(3): (FAULT,)}
+    house.serving.slow = {digest(2): Hurdle()}
+    passing = asyncio.ensure_future(house.reconcile())
+    await house.serving.slow[digest(2)].reached.wait()
+    async with house.db.transaction() as tx:
+        assert await ensembles.roll_back(tx, "bot", 1, "command-1", NOW) == ()
+    house.serving.slow[digest(2)].opened.set()
+    await passing
+    await house.reconcile()
+    assert house.answers() == 1
+    assert (await house.told())[6:] == [("deploying", 1), ("rolled_back", 3), ("deployed", 1)]
+    assert house.failures == []
+
+
+async def test_every_pass_asks_how_a_version_does_that_was_deployed_lately(house: House) -> None:
+    now, looks = NOW, 0
+    serving = house.serving.serving
+
+    async def counted() -> dict[str, Standing | None]:
+        nonlocal looks
+        looks += 1
+        return await serving()
+
+    house.serving.serving = counted  # type: ignore[method-assign]
+    deployments = Deployments(
+        leadership=house.leadership,
+        serving=house.serving,
+        routes=house.routes,
+        clock=lambda: now,
+        on_failure=house.fail,
+        passes_between_looks=1000,
+    )
+    await house.propose(1)
+    for _ in range(4):
+        await deployments.reconcile()
+    assert looks == 3
+    now += CLOSELY
+    await deployments.reconcile()
+    assert looks == 3

@@ -25,6 +25,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_specification() -> None:
     assert (settings.tune_pbt_population_size, settings.tune_asha_grace_period) == (20, 10)
     assert (settings.serve_voting, settings.serve_threshold) == ("soft", 0.7)
     assert (settings.model_max_age_days, settings.outlier_margin) == (1095, None)
+    assert (settings.serve_host, settings.serve_port) == ("127.0.0.1", 8000)
     assert (settings.api_host, settings.api_port) == ("127.0.0.1", 8100)
     assert settings.embedded_broker
     assert settings.own_ray
@@ -85,6 +86,13 @@ def test_a_login_that_the_protocol_would_not_use_is_refused() -> None:
 
 def test_the_embedded_broker_speaks_no_other_protocol() -> None:
     assert "KAFKA_BOOTSTRAP_SERVERS" in faults_of({"KAFKA_SECURITY_PROTOCOL": "SSL"})["KAFKA_SECURITY_PROTOCOL"]
+
+
+def test_predictions_are_answered_beyond_the_loopback_only_on_a_cluster_that_somebody_guards() -> None:
+    assert set(faults_of({"SERVE_HOST": "0.0.0.0"})) == {"SERVE_HOST"}
+    assert Settings.read({"SERVE_HOST": "0.0.0.0", "RAY_ADDRESS": "ray_head:6379"}).serve_host == "0.0.0.0"
+    assert Settings.read({"SERVE_HOST": "::1", "SERVE_PORT": "0"}).serve_port == 0
+    assert set(faults_of({"SERVE_PORT": "0", "RAY_ADDRESS": "ray_head:6379"})) == {"SERVE_PORT"}
 
 
 def test_certificates_for_a_protocol_that_does_not_encrypt_are_refused(tmp_path: Path) -> None:
