@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.core.lifecycle import State
 from orchestrator.core.models import RegisteredModel
-from orchestrator.store import ensembles, models, retention, wishes
+from orchestrator.store import ensembles, models, retention, tables, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
 from schemas.commands import AddMember, DeployEnsemble
@@ -91,7 +91,7 @@ async def test_of_each_ensemble_the_oldest_wish_comes_first_after_all_that_was_o
     assert await ready(db) == ["command-1", "command-3"]
     async with db.transaction() as tx:
         row = {"command_id": "deploy", "experiment": name, "ensemble": "bot", "deploy": Deploy(), "wished_at": later(5)}
-        await tx.execute(wishes.wishes.insert(), [row])
+        await tx.execute(tables.wishes.insert(), [row])
     assert await ready(db) == ["command-3"]
     async with db.transaction() as tx:
         await wishes.settle(tx, ["deploy"])
