@@ -71,7 +71,7 @@ class BatchAnswer:
     """
 
     served: ServedVersion
-    experiment: str
+    experiment: str | None
     voting: Voting
     threshold: float
     exit_threshold: float

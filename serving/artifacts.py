@@ -72,10 +72,10 @@ class Artifacts:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            message = f"No such file in {self.directory}. Restore it from a backup, or search and deploy again."
+            message = f"No such file in {self.directory}. Restore it from a backup, or search or register again."
             raise ArtifactMissing([Reason(code="artifact_missing", where=digest, message=message)]) from None
         if hashlib.sha256(content).hexdigest() != digest:
-            message = f"{path} does not hold what its name says. Delete it, then restore it or search and deploy again."
+            message = f"{path} does not hold what its name says. Delete it, then restore it or make it anew."
             raise ArtifactDamaged([Reason(code="artifact_damaged", where=digest, message=message)])
         return content
 

@@ -1,14 +1,14 @@
 """Assembling: survivors become an ensemble version, calibrated and written down."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
 from orchestrator.core.arrays import Floats, Integers, Times
-from orchestrator.core.draft import Assembled, Candidate, EnsembleDraft
+from orchestrator.core.draft import Assembled, Candidate, EnsembleDraft, FittedPredictor
 from orchestrator.core.errors import Refused
 from schemas.base import Reason
 from serving.artifacts import Artifacts
@@ -97,10 +97,16 @@ class EnsembleAssembler:
                 raise UnusableCandidates([Reason(code="no_record", where=ticker, message=message)])
             calibration, score = calibrated
             scores[ticker] = (record.event_time, score)
-            tickers[ticker] = self._ticker(draft, ticker, calibration)
+            tickers[ticker] = ticker_rules(
+                calibration,
+                self._artifacts,
+                cost=draft.cost[ticker],
+                data_hash=draft.data_hash[ticker],
+                ranges=draft.ranges.get(ticker),
+            )
             for voter, member in zip(voters, calibration.members, strict=True):
                 reference = self._artifacts.put_array(member.reference)
-                records[voter.trial, ticker] = MemberRecord(reference=reference, reliability=_knots(member.reliability))
+                records[voter.trial, ticker] = MemberRecord(reference=reference, reliability=knots(member.reliability))
         manifest = EnsembleManifest(
             ensemble=draft.ensemble,
             experiment=draft.experiment,
@@ -126,17 +132,6 @@ class EnsembleAssembler:
         digest = self._artifacts.put(manifest.content())
         return Assembled(manifest.document(), digest, threshold, exit_threshold, scores)
 
-    def _ticker(self, draft: EnsembleDraft, ticker: str, calibration: TickerCalibration) -> TickerRules:
-        reference, reliability = calibration.reference, calibration.reliability
-        return TickerRules(
-            cost=draft.cost[ticker],
-            data_hash=draft.data_hash[ticker],
-            reference=None if reference is None else self._artifacts.put_array(reference),
-            reliability=None if reliability is None else _knots(reliability),
-            calibration_id=calibration.calibration_id,
-            ranges=None if ticker not in draft.ranges else dict(draft.ranges[ticker]),
-        )
-
     def _member(self, name: str, candidate: Candidate, record: MemberRecord) -> Member:
         return Member(
             member=name,
@@ -148,7 +143,7 @@ class EnsembleAssembler:
             weight=1.0,
             feature_names=candidate.predictor.feature_names,
             records={candidate.ticker: record},
-            probe=_probe(candidate),
+            probe=probe_of(candidate.predictor, candidate.probe),
         )
 
 
@@ -181,12 +176,32 @@ def _faults(draft: EnsembleDraft) -> Iterator[Reason]:
             yield Reason(code="unusable_probe", where=candidate.trial, message=message)
 
 
-def _probe(candidate: Candidate) -> Probe:
-    features = candidate.probe[:PROBE_ROWS]
-    return Probe(
-        features=tuple(map(tuple, features.tolist())), prediction=tuple(candidate.predictor.predict(features).tolist())
+def ticker_rules(
+    calibration: TickerCalibration,
+    artifacts: Artifacts,
+    *,
+    cost: float,
+    data_hash: str,
+    ranges: Mapping[str, tuple[float, float]] | None,
+) -> TickerRules:
+    """How a ticker's votes become a score, as a manifest has it."""
+    reference, reliability = calibration.reference, calibration.reliability
+    return TickerRules(
+        cost=cost,
+        data_hash=data_hash,
+        reference=None if reference is None else artifacts.put_array(reference),
+        reliability=None if reliability is None else knots(reliability),
+        calibration_id=calibration.calibration_id,
+        ranges=None if ranges is None else dict(ranges),
     )
 
 
-def _knots(reliability: Reliability) -> Knots:
+def probe_of(predictor: FittedPredictor, features: Floats) -> Probe:
+    """A few feature rows (k, f), and what the predictor says of them."""
+    rows = features[:PROBE_ROWS]
+    return Probe(features=tuple(map(tuple, rows.tolist())), prediction=tuple(predictor.predict(rows).tolist()))
+
+
+def knots(reliability: Reliability) -> Knots:
+    """A curve as a manifest has it."""
     return Knots(strength=tuple(reliability.strength.tolist()), chance=tuple(reliability.chance.tolist()))

@@ -84,7 +84,12 @@ def calibrate(prediction: Floats, target: Floats, rules: Rules) -> TickerCalibra
     """
     if not np.isfinite(prediction).all(axis=1).any():
         return None
-    calibration = TickerCalibration(tuple(calibrate_member(column, target) for column in prediction.T))
+    members = tuple(calibrate_member(column, target) for column in prediction.T)
+    return with_reference(TickerCalibration(members), prediction, rules)
+
+
+def with_reference(calibration: TickerCalibration, prediction: Floats, rules: Rules) -> TickerCalibration:
+    """The calibration, whose reference is what its members' predictions (n, m) amount to; some row is whole."""
     if rules.voting == "hard" or rules.calibration == "none":
         return calibration
     strengths = calibration.strengths(prediction)

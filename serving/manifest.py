@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from orchestrator.core.dataset import Execution, SessionPolicy, Transform
 from orchestrator.core.draft import Calibration
 from orchestrator.core.errors import Refused
+from orchestrator.core.models import Format
 from schemas.base import (
     AlgorithmName,
     Count,
@@ -62,15 +63,19 @@ class Probe(Part):
 
 
 class Member(Part):
-    """One survivor: it votes on the tickers that it has a record on."""
+    """A survivor or a registered model: it votes on the tickers that it has a record on."""
 
     member: Name
     trial: Name
     fingerprint: Digest
-    metric: Number
+    metric: Number | None
+    """Null: it was not searched for here."""
     configuration: dict[str, Scalar]
     artifact: Digest
-    """The predictor's dump."""
+    """The predictor's dump, or the model's file."""
+    format: Annotated[Format, Field(exclude_if=lambda found: found == "sealed")] = "sealed"
+    algorithm: Annotated[AlgorithmName | None, Field(exclude_if=lambda found: found is None)] = None
+    """Null: the ensemble's."""
     weight: Annotated[Number, Field(gt=0)]
     feature_names: Annotated[tuple[FeatureName, ...], Field(min_length=1)]
     """In the order in which the predictor takes them."""
@@ -96,24 +101,31 @@ class TickerRules(Part):
     their digests."""
 
 
-class EnsembleManifest(Part):
-    """Everything that decides what an ensemble version answers."""
+class Outline(Part):
+    """What a version is, whoever its members are."""
 
     ensemble: Name
-    experiment: Name
+    experiment: Name | None
+    """Null: its members are registered models."""
     algorithm: AlgorithmName
+    """Of the members that do not name their own."""
     timeframe: Timeframe
     target_transform: Transform
     horizon: Annotated[Count, Field(ge=1)]
     execution: Execution
     session_policy: SessionPolicy
     calendar: ShortText
-    trained_through: Instant
     voting: Voting
     calibration: Calibration
     threshold: Share
     exit_threshold: Share
     min_edge_bps: Annotated[Number, Field(ge=0)]
+
+
+class EnsembleManifest(Outline):
+    """Everything that decides what an ensemble version answers."""
+
+    trained_through: Instant
     members: Annotated[tuple[Member, ...], Field(min_length=1)]
     """In the order in which their votes are listed."""
     tickers: Annotated[dict[Ticker, TickerRules], Field(min_length=1)]

@@ -7,14 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.algorithms.base import Predictor, Trainer, trainer
+from orchestrator.algorithms.base import Predictor
+from orchestrator.algorithms.formats import read_model
 from orchestrator.core.arrays import Floats, Integers
 from orchestrator.core.errors import Refused
 from schemas.base import JsonObject, Mode, Reason
 from serving.artifacts import Artifacts
 from serving.calibration import MemberCalibration, Reliability, TickerCalibration
 from serving.decision import Rules
-from serving.manifest import EnsembleManifest, Knots, Member, read_manifest
+from serving.manifest import EnsembleManifest, Knots, Member, MemberRecord, read_manifest
 
 GateOutcome = Literal["passed", "overridden"]
 
@@ -98,14 +99,19 @@ def load_version(served: ServedVersion, artifacts: Artifacts) -> LoadedVersion:
     if manifest.ensemble != served.ensemble:
         message = f"The manifest belongs to the ensemble {manifest.ensemble}; deploy it under that name."
         raise UnusableVersion([Reason(code="foreign_manifest", where=served.ensemble, message=message)])
-    family = trainer(manifest.algorithm)
-    predictors = {member.member: _predictor(member, family, artifacts) for member in manifest.members}
+    predictors = {member.member: load_member(member, manifest, artifacts) for member in manifest.members}
     panels = {ticker: _panel(ticker, manifest, predictors, artifacts) for ticker in manifest.tickers}
     return LoadedVersion(served, manifest, panels)
 
 
-def _predictor(member: Member, family: Trainer, artifacts: Artifacts) -> Predictor:
-    predictor = family.load(artifacts.get(member.artifact))
+def load_member(member: Member, manifest: EnsembleManifest, artifacts: Artifacts) -> Predictor:
+    """A member's predictor, which predicts what it did when it was assembled; raises as `load_version`.
+
+    A joblib file is read by what runs nothing that it carries here, too, though the registry has its digest.
+    """
+    content = artifacts.get(member.artifact)
+    names = None if member.format == "sealed" else member.feature_names
+    predictor = read_model(member.format, content, member.algorithm or manifest.algorithm, names)
     expected = np.asarray(member.probe.prediction)
     found = predictor.predict(np.asarray(member.probe.features))
     if predictor.feature_names != member.feature_names:
@@ -132,10 +138,7 @@ def _panel(ticker: str, manifest: EnsembleManifest, predictors: Mapping[str, Pre
     )
     records = tuple(member.records[ticker] for member in members)
     calibration = TickerCalibration(
-        members=tuple(
-            MemberCalibration(artifacts.get_array(record.reference), _reliability(record.reliability))
-            for record in records
-        ),
+        members=tuple(calibration_of(record, artifacts) for record in records),
         reference=None if terms.reference is None else artifacts.get_array(terms.reference),
         reliability=None if terms.reliability is None else _reliability(terms.reliability),
     )
@@ -150,6 +153,11 @@ def _panel(ticker: str, manifest: EnsembleManifest, predictors: Mapping[str, Pre
     ranges = terms.ranges or {}
     low, high = np.array([ranges.get(name, (np.nan, np.nan)) for name in names], dtype=np.float64).T
     return Panel(names, low, high, voters, calibration, terms.calibration_id, rules)
+
+
+def calibration_of(record: MemberRecord, artifacts: Artifacts) -> MemberCalibration:
+    """A member's record as it calibrates; raises as `Artifacts.get`."""
+    return MemberCalibration(artifacts.get_array(record.reference), _reliability(record.reliability))
 
 
 def _reliability(knots: Knots) -> Reliability:

@@ -15,6 +15,7 @@ from streams import logs
 from streams.cli_ensembles import app as ensembles_app
 from streams.cli_fingerprints import app as fingerprints_app
 from streams.cli_halts import app as halts_app
+from streams.cli_models import app as models_app
 from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, RunFolder
 from streams.settings import Settings
@@ -34,6 +35,7 @@ app.add_typer(broker_app, name="broker")
 app.add_typer(ensembles_app, name="ensembles")
 app.add_typer(fingerprints_app, name="fingerprints")
 app.add_typer(halts_app)
+app.add_typer(models_app, name="models")
 
 
 @app.command()

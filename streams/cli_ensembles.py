@@ -66,7 +66,7 @@ def show(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
             each.state.value,
             *_about(each),
             "-" if each.deployed_at is None else format_instant(each.deployed_at),
-            each.experiment,
+            each.experiment or "-",
             each.digest,
         )
         for each in versions
@@ -85,7 +85,7 @@ def _show_members(version: "Version") -> None:
             each["member"],
             ",".join(each["records"]),
             f"{each['weight']:g}",
-            f"{each['metric']:.3f}",
+            "-" if each["metric"] is None else f"{each['metric']:.3f}",
             ", ".join(f"{name}={value}" for name, value in each["configuration"].items()),
             each["artifact"],
         )
@@ -125,6 +125,48 @@ def deploy(
         "gate": gate,
     }
     _say(order(DeployEnsemble, wanted, patience=DEPLOY_SECONDS))
+
+
+@app.command("deploy-models")
+def deploy_models(
+    name: Annotated[str, typer.Argument(help="The ensemble's.")],
+    models: Annotated[list[str], typer.Argument(help="Digests of registered models, or their names.")],
+    voting: Annotated[Voting | None, typer.Option(help="Absent: SERVE_VOTING.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Absent: SERVE_THRESHOLD.")] = None,
+    mode: Annotated[Literal["live", "shadow", "paper"], typer.Option(help="How it is heard.")] = "live",
+    gate: Annotated[
+        bool, typer.Option(help="No gate judges these: without it, GATE_OVERRIDE says what they may do.")
+    ] = True,
+) -> None:
+    """Have registered models vote as the next version of an ensemble."""
+    from schemas.commands import DeployEnsemble
+    from streams.cli_models import digest_of
+    from streams.ordering import order
+
+    wanted = {
+        "ensemble": name,
+        "models": [digest_of(each) for each in models],
+        "voting": voting,
+        "threshold": threshold,
+        "mode": mode,
+        "gate": gate,
+    }
+    _say(order(DeployEnsemble, wanted, patience=DEPLOY_SECONDS))
+
+
+@app.command("add-member")
+def add_member(
+    name: Annotated[str, typer.Argument(help="The ensemble's.")],
+    model: Annotated[str, typer.Argument(help="Digest of a registered model, or its name.")],
+    ticker: Annotated[str | None, typer.Option(help="Absent: every one that it was registered for.")] = None,
+) -> None:
+    """Have a registered model vote besides the members of the version that serves, as the next version."""
+    from schemas.commands import AddMember
+    from streams.cli_models import digest_of
+    from streams.ordering import order
+
+    wanted = {"ensemble": name, "model": digest_of(model), "ticker": ticker}
+    _say(order(AddMember, wanted, patience=DEPLOY_SECONDS))
 
 
 @app.command("roll-back")

@@ -7,11 +7,12 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orchestrator.core.models import UNJUDGED, at_odds
 from orchestrator.core.resuming import Resuming
-from orchestrator.store import commands, ensembles, resuming, wishes
+from orchestrator.store import commands, ensembles, models, resuming, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
-from schemas.commands import Cancel, Command, Delete, DeployEnsemble, Resume, RollBack
+from schemas.commands import AddMember, Cancel, Command, Delete, DeployEnsemble, Resume, RollBack
 from schemas.envelope import Undecodable, decode
 from schemas.search import Deploy
 from schemas.topics import COMMANDS
@@ -95,13 +96,15 @@ class Commands:
                 return await resuming.resume(tx, command.experiment, self._may_resume, now)
             case DeployEnsemble():
                 return await _deploy(tx, command, now)
+            case AddMember():
+                return await _add_member(tx, command, now)
             case RollBack():
                 return await ensembles.roll_back(tx, command.ensemble, command.version, command.command_id, now)
             case Delete():
                 return await ensembles.delete(tx, command.ensemble, command.command_id, now)
         message = (
-            f"this version does not carry out {command.command} yet: cancel, resume, deploy, roll_back and delete are "
-            "what it knows"
+            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back and "
+            "delete are what it knows"
         )
         return (Reason(code="not_supported", where="/command", message=message),)
 
@@ -109,10 +112,9 @@ class Commands:
 async def _deploy(tx: AsyncSession, command: DeployEnsemble, now: datetime) -> Reasons:
     """Have a driver make the ensemble; the gate speaks, and the version is wanted, when that is done."""
     if command.models:
-        message = "models cannot be registered yet: leave `models` out, and name an experiment"
-        return (Reason(code="not_supported", where="/models", message=message),)
+        return await _deploy_models(tx, command, now)
     if command.experiment is None:
-        message = "name the experiment whose best trials are to be deployed"
+        message = "name the experiment whose best trials are to be deployed, or registered models"
         return (Reason(code="nothing_to_deploy", where="/experiment", message=message),)
     deploy = Deploy(
         auto=True,
@@ -124,3 +126,40 @@ async def _deploy(tx: AsyncSession, command: DeployEnsemble, now: datetime) -> R
         gate=command.gate,
     )
     return await wishes.wish(tx, command.command_id, command.experiment, command.ensemble, deploy, now)
+
+
+async def _deploy_models(tx: AsyncSession, command: DeployEnsemble, now: datetime) -> Reasons:
+    """Have a version made of registered models, which takes a while: their calibration reads bars."""
+    if command.experiment is not None:
+        message = "name an experiment or models, not both: a member is added by add_member"
+        return (Reason(code="experiment_and_models", where="/models", message=message),)
+    if command.gate:
+        message = f"{UNJUDGED.message}: ask with gate false, and GATE_OVERRIDE says what the ensemble may do"
+        return (Reason(code=UNJUDGED.code, where="/gate", message=message),)
+    found = await models.of_digests(tx, command.models)
+    if unknown := tuple(_unknown(digest) for digest in command.models if digest not in found):
+        return unknown
+    if faults := tuple(at_odds([found[digest] for digest in command.models])):
+        return faults
+    await models.wish(tx, command, now)
+    return ()
+
+
+async def _add_member(tx: AsyncSession, command: AddMember, now: datetime) -> Reasons:
+    """Have a version made of what serves and one model more; what serves is looked up when it is made."""
+    model = (await models.of_digests(tx, [command.model])).get(command.model)
+    if model is None:
+        return (_unknown(command.model),)
+    if command.ticker is not None and command.ticker not in model.tickers:
+        message = f"{model.name} is registered for {', '.join(model.tickers)}, and not for {command.ticker}"
+        return (Reason(code="ticker_not_covered", where="/ticker", message=message[:4096]),)
+    if not await ensembles.versions(tx, command.ensemble):
+        message = f"there is no ensemble {command.ensemble}"
+        return (Reason(code="unknown_ensemble", where="/ensemble", message=message),)
+    await models.wish(tx, command, now)
+    return ()
+
+
+def _unknown(digest: str) -> Reason:
+    message = "no model of this digest is registered: `orchestrator models register` does that, and `list` shows them"
+    return Reason(code="unknown_model", where=digest, message=message)

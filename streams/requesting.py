@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from schemas.base import Message, Reason
-from schemas.commands import Cancel, Delete, DeployEnsemble, Resume, RollBack
+from schemas.commands import AddMember, Cancel, Delete, DeployEnsemble, Resume, RollBack
 from schemas.control import Halt, Lift
 from schemas.dead_letter import read_dead_letter
 from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleFailed
@@ -39,7 +39,7 @@ DELIVERY_SECONDS = 30.0
 WONDER_SECONDS = 15.0
 """An accepted request is told of at once."""
 
-Order = Cancel | Resume | DeployEnsemble | RollBack | Delete
+Order = Cancel | Resume | DeployEnsemble | AddMember | RollBack | Delete
 
 
 class NotProduced(Exception):

@@ -200,6 +200,10 @@ class Settings(BaseModel):
     """Everything that the service writes; one running copy each."""
     artifacts_dir: Folder | None = None
     """What ensembles serve; none: artifacts in DATA_DIR. Workers on one database share one folder."""
+    models_dir: Folder | None = None
+    """Where model files lie that are registered; none: models in DATA_DIR."""
+    model_max_mb: Annotated[int, Field(ge=1, le=1024)] = 256
+    """The largest model file that is registered, in MiB."""
     features_dir: Folder | None = None
     """Features as {TICKER}/{timeframe}/*.parquet; none: features_parquet in DATA_DIR."""
     features_db: Annotated[Path, AfterValidator(_existing_file)] | None = None
@@ -265,6 +269,11 @@ class Settings(BaseModel):
     def artifacts_folder(self) -> Path:
         """Where ensembles' models are kept."""
         return self.artifacts_dir or self.data_dir / "artifacts"
+
+    @property
+    def models_folder(self) -> Path:
+        """Where model files are registered from."""
+        return self.models_dir or self.data_dir / "models"
 
     @property
     def store_url(self) -> str:

@@ -42,6 +42,7 @@ from streams.commanding import Commands
 from streams.controls import Controls, Custody
 from streams.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from streams.deploying import Deployments
+from streams.enlisting import ModelWishes, Places, RayEnlisting
 from streams.heartbeats import Heartbeats, Pulse
 from streams.intake import Intake
 from streams.judging import Judge
@@ -195,12 +196,27 @@ class Worker:
             on_accepted=reconciler.wake,
             may_resume=may_resume(settings),
         )
+        places = Places(driven.features_dir, driven.features_db, artifacts, settings.calendar)
+        model_wishes = ModelWishes(
+            leadership=part("models"),
+            enlisting=RayEnlisting(places),
+            voting=settings.serve_voting,
+            threshold=settings.serve_threshold,
+            override=settings.gate_override,
+            clock=utc_now,
+            on_failure=self._fail,
+        )
+
+        def on_change() -> None:
+            reconciler.wake()
+            model_wishes.wake()
+
         commands = Commands(
             database=database,
             publisher=await self._publisher(stack, config),
             clock=utc_now,
             may_resume=may_resume(settings),
-            on_change=reconciler.wake,
+            on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()
         custody = Custody(controls, await self._publisher(stack, config), utc_now)
@@ -270,7 +286,7 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        for service in (controls, relay, deployments, reconciler, pruning, vitals, *sources, heartbeats):
+        for service in (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)

@@ -30,7 +30,8 @@ class Proposal:
     """A version as it is proposed."""
 
     ensemble: str
-    experiment: str
+    experiment: str | None
+    """None: it is of registered models alone."""
     manifest: JsonObject
     digest: str
     """Of the manifest's canonical form."""
@@ -96,9 +97,10 @@ async def propose(tx: AsyncSession, proposal: Proposal, now: datetime) -> int:
         UnknownExperiment: there is none of the proposal's.
         IllegalTransition: the experiment has not got so far, or has ended otherwise.
     """
-    experiment = await take(tx, proposal.experiment)
+    experiment = await _experiment(tx, proposal.experiment)
     version = await take_sequences(tx, _VERSIONS, proposal.ensemble)
-    if proposal.command_id is None and experiment.state not in (State.DEPLOYING, State.DEPLOYED):
+    begun = (State.DEPLOYING, State.DEPLOYED)
+    if experiment is not None and proposal.command_id is None and experiment.state not in begun:
         await advance(tx, experiment.id, State.DEPLOYING, None, now)
     row = {**vars(proposal), "version": version, "state": VersionState.WANTED, "reasons": (), "proposed_at": now}
     await tx.execute(insert(ensembles), [row])
@@ -129,7 +131,7 @@ async def roll_back(tx: AsyncSession, ensemble: str, named: int | None, command_
     message = f"version {found.version} of {ensemble} was to serve again before it could"
     await _forestall(tx, ensemble, known, Reason(code="rolled_back", message=message), now)
     await _change(tx, found, state=VersionState.WANTED, command_id=command_id, reasons=(), ended_at=None)
-    await _tell_deploying(tx, again, found.version, await take(tx, found.experiment), now)
+    await _tell_deploying(tx, again, found.version, await _experiment(tx, found.experiment), now)
     return ()
 
 
@@ -174,8 +176,8 @@ async def mark_deployed(tx: AsyncSession, ensemble: str, version: int, now: date
         NotWanted: nobody waits for this version.
     """
     experiment, deployed = await _take_wanted(tx, ensemble, version)
-    await _serve(tx, deployed, (), now, experiment.traceparent)
-    if experiment.state is State.DEPLOYING:
+    await _serve(tx, deployed, (), now, _traceparent(experiment))
+    if experiment is not None and experiment.state is State.DEPLOYING:
         await advance(tx, experiment.id, State.DEPLOYED, None, now)
 
 
@@ -232,9 +234,11 @@ async def mark_failed(
         reasons=reasons,
         command_id=failed.command_id,
     )
-    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, experiment.traceparent)
+    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, _traceparent(experiment))
+    if experiment is None or experiment.state is not State.DEPLOYING:
+        return
     others = (ensembles.c.experiment == experiment.id) & (ensembles.c.state == VersionState.WANTED)
-    if experiment.state is State.DEPLOYING and not (await tx.execute(select(ensembles.c.version).where(others))).all():
+    if not (await tx.execute(select(ensembles.c.version).where(others))).all():
         end = ExperimentFailed(
             experiment=experiment.id,
             request_id=experiment.request_id,
@@ -283,6 +287,17 @@ async def versions(tx: AsyncSession, ensemble: str) -> list[Version]:
     return [Version(**row._mapping) for row in rows]
 
 
+def serving_of(known: Sequence[Version]) -> Version | None:
+    """Of an ensemble's versions, the one that serves."""
+    return _deployed_of(known)
+
+
+async def standing(tx: AsyncSession, ensemble: str) -> tuple[Version | None, bool]:
+    """The version that serves, and whether another waits to; it stays so until the transaction ends."""
+    known = await _taken(tx, ensemble)
+    return _deployed_of(known), bool(_wanted_of(known))
+
+
 async def names(tx: AsyncSession) -> list[str]:
     """Every ensemble there is or was, in the order of their names."""
     return [*await tx.scalars(select(ensembles.c.ensemble).distinct().order_by(ensembles.c.ensemble))]
@@ -298,8 +313,17 @@ async def _serving(tx: AsyncSession, ensemble: str) -> int | None:
     return (await tx.execute(select(ensembles.c.version).where(serving))).scalar_one_or_none()
 
 
-async def _take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[Experiment, Version]:
-    """The version, if somebody waits for it, and its experiment; both the experiment and the ensemble are locked.
+async def _experiment(tx: AsyncSession, name: str | None) -> Experiment | None:
+    """The experiment that a version is of, locked."""
+    return None if name is None else await take(tx, name)
+
+
+def _traceparent(experiment: Experiment | None) -> str | None:
+    return None if experiment is None else experiment.traceparent
+
+
+async def _take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[Experiment | None, Version]:
+    """The version, if somebody waits for it, and its experiment, if it has one; that and the ensemble are locked.
 
     The locks are taken in the order in which `propose` takes them, so that neither waits for the other for ever.
     """
@@ -307,7 +331,7 @@ async def _take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[E
     row = (await tx.execute(this)).one_or_none()
     if row is None:
         raise NotWanted(ensemble, version, None)
-    experiment = await take(tx, row.experiment)
+    experiment = await _experiment(tx, row.experiment)
     await lock_sequence(tx, _VERSIONS, ensemble)
     found = Version(**(await tx.execute(this)).one()._mapping)
     if found.state is not VersionState.WANTED:
@@ -383,7 +407,7 @@ async def _leave(tx: AsyncSession, successor: Version, before: int, reasons: Rea
 
 
 async def _tell_deploying(
-    tx: AsyncSession, proposal: Proposal, version: int, experiment: Experiment, now: datetime
+    tx: AsyncSession, proposal: Proposal, version: int, experiment: Experiment | None, now: datetime
 ) -> None:
     event = EnsembleDeploying(
         ensemble=proposal.ensemble,
@@ -391,10 +415,10 @@ async def _tell_deploying(
         version=version,
         serving_version=await _serving(tx, proposal.ensemble),
         emitted_at=now,
-        experiment=experiment.id,
+        experiment=proposal.experiment,
         command_id=proposal.command_id,
     )
-    await append(tx, ENSEMBLE_EVENTS, proposal.ensemble, event, now, experiment.traceparent)
+    await append(tx, ENSEMBLE_EVENTS, proposal.ensemble, event, now, _traceparent(experiment))
 
 
 async def _change(tx: AsyncSession, version: Version, **changes: object) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orchestrator.core.retention import Predicted, Served
 from orchestrator.core.versions import VersionState
 from orchestrator.store.database import insert_new
-from orchestrator.store.tables import artifacts, ensembles, experiments, fingerprints, trial_histories
+from orchestrator.store.tables import artifacts, ensembles, experiments, fingerprints, models, trial_histories
 from schemas.base import JsonObject
 
 _AT_ONCE = 500
@@ -83,8 +83,9 @@ async def note_artifacts(tx: AsyncSession, digests: Collection[str], now: dateti
 
 
 async def noted_artifacts(tx: AsyncSession, before: datetime) -> dict[str, datetime]:
-    """Those that were noted last before that time, and when."""
-    old = select(artifacts.c.digest, artifacts.c.noted_at).where(artifacts.c.noted_at < before)
+    """Those that were noted last before that time, and when; without files that are registered."""
+    registered = artifacts.c.digest.in_(select(models.c.digest))
+    old = select(artifacts.c.digest, artifacts.c.noted_at).where((artifacts.c.noted_at < before) & ~registered)
     return {row.digest: row.noted_at for row in await tx.execute(old)}
 
 

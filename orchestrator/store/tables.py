@@ -25,6 +25,7 @@ from orchestrator.core.lifecycle import LINE, SEARCHING, State
 from orchestrator.core.versions import VersionState
 from orchestrator.store.columns import Array, Instant, Json
 from schemas.base import Reason
+from schemas.commands import AddMember, DeployEnsemble
 from schemas.envelope import Headers
 from schemas.experiments import GateVerdict
 from schemas.search import Deploy, SearchRequest
@@ -273,7 +274,7 @@ ensembles = Table(
     Column("ensemble", String, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("state", _choice(VersionState), nullable=False, index=True),
-    Column("experiment", ForeignKey("experiments.id"), nullable=False, index=True),
+    Column("experiment", ForeignKey("experiments.id"), index=True),
     Column("manifest", JSON, nullable=False),
     Column("digest", String, nullable=False),
     Column("members", Integer, nullable=False),
@@ -289,7 +290,10 @@ ensembles = Table(
     CheckConstraint("version >= 1", name="version"),
     Index("uq_ensembles_deployed", "ensemble", unique=True, sqlite_where=_deployed, postgresql_where=_deployed),
 )
-"""One row a version. What it is never changes; where it is (`state`, times, reasons, by which command) does."""
+"""One row a version. What it is never changes; where it is (`state`, times, reasons, by which command) does.
+
+One of registered models alone is of no experiment.
+"""
 
 wishes = Table(
     "wishes",
@@ -301,3 +305,30 @@ wishes = Table(
     Column("wished_at", Instant, nullable=False),
 )
 """Ensembles of experiments that the gate has judged already, which commands ask for; gone once they are settled."""
+
+models = Table(
+    "models",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("format", String, nullable=False),
+    Column("algorithm", String, nullable=False),
+    Column("feature_names", Json(tuple[str, ...]), nullable=False),
+    Column("tickers", Json(tuple[str, ...]), nullable=False),
+    Column("timeframe", String, nullable=False),
+    Column("target_transform", String, nullable=False),
+    Column("horizon", Integer, nullable=False),
+    Column("trained_through", Instant, nullable=False),
+    Column("registered_at", Instant, nullable=False),
+)
+"""Model files that operators have registered, by what they hold; the artifacts keep them."""
+
+model_wishes = Table(
+    "model_wishes",
+    metadata,
+    Column("command_id", String, primary_key=True),
+    Column("ensemble", String, nullable=False, index=True),
+    Column("command", Json(DeployEnsemble | AddMember), nullable=False),
+    Column("wished_at", Instant, nullable=False),
+)
+"""Versions with registered models, which commands ask for; gone once they are settled."""

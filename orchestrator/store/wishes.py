@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.wishing import refusal
-from orchestrator.store import experiments, tables
+from orchestrator.store import experiments, models, tables
 from orchestrator.store.experiments import Experiment
 from orchestrator.store.outbox import append
 from orchestrator.store.tables import wishes
@@ -76,6 +76,7 @@ async def refuse(tx: AsyncSession, experiment: str, reasons: Reasons, now: datet
 async def withdraw(tx: AsyncSession, ensemble: str, reason: Reason, now: datetime) -> None:
     """Nothing is made any more of what is wished for under this ensemble's name; each command is told so."""
     await _reject(tx, wishes.c.ensemble == ensemble, (reason,), now)
+    await models.refuse(tx, tables.model_wishes.c.ensemble == ensemble, (reason,), now)
 
 
 async def _reject(tx: AsyncSession, which: ColumnElement[bool], reasons: Reasons, now: datetime) -> None:

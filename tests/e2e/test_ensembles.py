@@ -1,9 +1,15 @@
-"""An operator deploys, rolls back and deletes an ensemble of a search that is over."""
+"""An operator deploys, rolls back and deletes an ensemble of a search that is over, and one of registered models."""
 
 import time
+from typing import Any
 
+import joblib
+import numpy as np
 import pytest
+import xgboost
+from sklearn.linear_model import ElasticNet
 
+from orchestrator.features.parquet import ParquetFeatures
 from schemas.envelope import decode
 from schemas.signals import Signal
 from schemas.topics import ENSEMBLE_EVENTS, SIGNALS_PAPER
@@ -16,9 +22,10 @@ TICKER = "MSFT"
 PART = 10
 
 
-def _signals(service: Service, enough: int) -> list[Signal]:
+def _signals(service: Service, enough: int, ensemble: str = "voters") -> list[Signal]:
     """What the ensemble has said on paper, in order."""
-    found = service.await_records(SIGNALS_PAPER, enough, lambda record: b'"ensemble":"voters"' in (record.value or b""))
+    named = f'"ensemble":"{ensemble}"'.encode()
+    found = service.await_records(SIGNALS_PAPER, enough, lambda record: named in (record.value or b""))
     return sorted((decode(Signal, record.value) for record in of_type(found, Signal)), key=lambda one: one.event_time)
 
 
@@ -75,3 +82,48 @@ def test_an_ensemble_is_deployed_rolled_back_and_deleted_by_command(service: Ser
     service.play(slice(3 * PART, 4 * PART), [TICKER])
     time.sleep(2)
     assert len(_signals(service, 2 * PART + 1)) == 2 * PART + 1
+
+
+def _trained(service: Service, ticker: str) -> dict[str, str]:
+    """An elastic net in joblib's format and an XGBoost model in its own, registered; their digests by file."""
+    bars = ParquetFeatures(service.settings.features_folder).load(ticker, "1d")
+    rows = slice(len(bars) - 200)
+    features, returns = bars.features[rows], np.diff(np.log(bars.close))[rows]
+    folder = service.settings.models_folder
+    folder.mkdir()
+    joblib.dump(ElasticNet(alpha=1e-5).fit(features, returns), folder / "linear.joblib")
+    settings: dict[str, Any] = {"n_estimators": 20, "max_depth": 2, "n_jobs": 1}
+    xgboost.XGBRegressor(**settings).fit(features, returns).save_model(folder / "trees.ubj")
+    through = f"{bars.event_time[rows][-1]}Z"
+    said = ["--timeframe", "1d", "--ticker", ticker, "--trained-through", through]
+    said += [option for name in bars.feature_names for option in ("--feature", name)]
+    registered = {}
+    for file, *options in (
+        ("linear.joblib", "--algorithm", "elasticnet", "--trust-pickle"),
+        ("trees.ubj", "--algorithm", "xgb"),
+    ):
+        done = service.command("models", "register", file, *options, *said)
+        assert done.returncode == 0, done.stderr
+        registered[file] = done.stdout.strip().split()[-1]
+    return registered
+
+
+def test_registered_models_are_deployed_and_added_by_command(service: Service) -> None:
+    digests = _trained(service, "IBM")
+    refused = service.command("ensembles", "deploy-models", "foreign", digests["linear.joblib"])
+    assert (refused.returncode, "ask with gate false" in refused.stderr) == (1, True)
+    options = ["--no-gate", "--mode", "paper", "--threshold", "0.01"]
+    said = _ordered(service, "deploy-models", "foreign", digests["linear.joblib"], *options)
+    assert said == "version 1 of foreign answers live ticks on signals.paper with 1 members\n"
+    service.play(slice(0, PART), ["IBM"])
+    assert {(each.version, each.num_models) for each in _signals(service, PART, "foreign")} == {(1, 1)}
+
+    said = _ordered(service, "add-member", "foreign", "trees")
+    assert said == "version 2 of foreign answers live ticks on signals.paper with 2 members\n"
+    service.play(slice(PART, 2 * PART), ["IBM"])
+    later = _signals(service, 2 * PART, "foreign")[PART:]
+    assert {(each.version, each.num_models, each.experiment, each.gate) for each in later} == {
+        (2, 2, None, "overridden")
+    }
+    assert {vote.member for each in later for vote in each.votes} == {"linear", "trees"}
+    assert _ordered(service, "delete", "foreign") == "foreign is deleted\n"

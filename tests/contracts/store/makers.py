@@ -106,7 +106,7 @@ def completed(trial: str, values: Sequence[float] = (0.01, float("nan"), -0.02))
     return trials.Completed(trial, {"sharpe_ratio": 1.25, "sortino_ratio": None}, True, 0.5, history)
 
 
-def proposal(experiment: str, ensemble: str = "bot", **fields: Any) -> ensembles.Proposal:
+def proposal(experiment: str | None, ensemble: str = "bot", **fields: Any) -> ensembles.Proposal:
     """An ensemble's version to propose."""
     base: dict[str, Any] = {
         "manifest": {"members": [{"weight": 0.1}], "note": None},

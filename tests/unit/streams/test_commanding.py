@@ -144,7 +144,8 @@ async def test_what_cannot_be_deployed_is_buried_with_the_reason(desk: Desk) -> 
         command("deploy", "e", ensemble="bot", experiment=done, models=["0" * 64]),
         command("add_member", "f", ensemble="bot", model="0" * 64),
     )
-    codes = ["not_searched", "unknown_experiment", "nothing_to_deploy", *["not_supported"] * 3]
+    codes = ["not_searched", "unknown_experiment", "nothing_to_deploy"]
+    codes += ["no_verdict", "experiment_and_models", "unknown_model"]
     assert desk.buried == [[code] for code in codes]
     assert desk.changes == 0
 
