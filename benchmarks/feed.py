@@ -31,7 +31,9 @@ TIMEFRAME = "1m"
 MEMBERS = 5
 ROWS = 1_000
 """Of training and calibration each."""
-TRACEPARENT = [("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+TRACEPARENT: list[tuple[str, str | bytes | None]] = [
+    ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+]
 CONFIGURATIONS: dict[str, tuple[Configuration, ...]] = {
     "elasticnet": tuple({"alpha": 0.001 * (number + 1), "l1_ratio": 0.5} for number in range(MEMBERS)),
     "xgboost_regressor": tuple({"max_depth": 3, "learning_rate": 0.02 * (number + 1)} for number in range(MEMBERS)),

@@ -14,6 +14,7 @@ import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -177,12 +178,12 @@ def _trace(headers: Any) -> bytes | None:
 
 def quix_streams(settings: dict[str, Any]) -> None:
     """Quix Streams with the same model in its own process, as its documentation has it: a function a message."""
-    from quixstreams import Application
-    from quixstreams.kafka.configuration import ConnectionConfig
+    application: Any = import_module("quixstreams").Application
+    connection: Any = import_module("quixstreams.kafka.configuration").ConnectionConfig
 
     line = _line(settings)
-    app = Application(
-        broker_address=ConnectionConfig.from_librdkafka_dict(settings["config"]),
+    app = application(
+        broker_address=connection.from_librdkafka_dict(settings["config"]),
         consumer_group=settings["group"],
         auto_offset_reset="earliest",
         auto_create_topics=False,
@@ -244,7 +245,7 @@ def floor(settings: dict[str, Any]) -> None:
             while True:
                 try:
                     producer.produce(
-                        settings["topic"], (message.value() or b"") + filling, message.key(), headers=headers
+                        settings["topic"], (message.value() or b"") + filling, message.key(), headers=[*headers]
                     )
                     break
                 except BufferError:
@@ -280,7 +281,7 @@ def faust_plain(settings: dict[str, Any]) -> None:
     signals = app.topic(settings["topic"], value_serializer="raw", key_serializer="raw")
     held: dict[str, Answered] = {}
 
-    @app.agent(ticks)  # type: ignore[untyped-decorator]
+    @app.agent(ticks)
     async def follow(stream: Any) -> None:
         async for event in stream.events():
             tick = read_tick(event.message.value)

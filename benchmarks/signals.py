@@ -169,7 +169,7 @@ class Bench:
         Raises:
             Stuck: they did not come.
         """
-        seen: set[bytes] = set()
+        seen: set[bytes | str] = set()
         times: list[int] = []
         deadline = time.monotonic() + PATIENCE
         with self.reader(topic, begin) as reading:
@@ -190,10 +190,10 @@ class Bench:
         return (ticks - 1) / ((max(times) - min(times)) / 1000)
 
 
-def signal_id(message: Message) -> bytes:
-    """The id of a signal; empty for whatever else there is, such as heartbeats."""
+def signal_id(message: Message) -> bytes | str | None:
+    """The id of a signal; None for whatever else there is, such as heartbeats."""
     headers = dict(message.headers() or ())
-    return (headers["ce_id"] or b"") if headers.get("ce_type") == b"signal" else b""
+    return headers.get("ce_id") if headers.get("ce_type") == b"signal" else None
 
 
 @dataclass

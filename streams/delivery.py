@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.publisher import NotDelivered, Outgoing, Publishing, producing
+from streams.publisher import BY_KEY, NotDelivered, Outgoing, Publishing, producing
 from streams.source import Record
 
 log = structlog.get_logger(__name__)
@@ -150,10 +150,10 @@ class ExactlyOnce:
         return True
 
     def _produce(self, topic: str, value: Any, key: Any, partition: int | None, headers: Any) -> None:
-        where = {} if partition is None else {"partition": partition}
+        where = BY_KEY if partition is None else partition
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=[*headers], **where)
+                self._producer.produce(topic, value, key, where, headers=[*headers])
             except BufferError:
                 self._producer.poll(0.1)
             else:

@@ -184,7 +184,7 @@ class KafkaSource(Repeating):
 
     async def on_started(self) -> None:
         """Begin to poll."""
-        self._loop = asyncio.get_running_loop()
+        self._here = asyncio.get_running_loop()
         await self._in_thread(self._open)
         await super().on_started()
 
@@ -243,7 +243,7 @@ class KafkaSource(Repeating):
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Whoever has them next begins after what is in work here.
-        asyncio.run_coroutine_threadsafe(self._ended(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._ended(), self._here).result()
         self._store_ended()
         self.assigned.difference_update(int(each.partition) for each in partitions)
         consumer.incremental_unassign(partitions)

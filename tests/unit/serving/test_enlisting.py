@@ -12,14 +12,14 @@ from sklearn.linear_model import ElasticNet
 from orchestrator.algorithms.formats import read_model
 from orchestrator.core.arrays import Floats
 from orchestrator.core.models import RegisteredModel
-from serving.answer import FeatureBatch, answer
+from serving.answer import answer
 from serving.artifacts import ArtifactDamaged, Artifacts
 from serving.assemble import EnsembleAssembler
 from serving.enlisting import CannotEnlist, Newcomer, Rows, enlist
 from serving.manifest import EnsembleManifest, Outline, read_manifest
 from serving.version import LoadedVersion, ServedVersion, load_version
 from tests.unit.algorithms.test_pickles import dumped
-from tests.unit.serving.drafts import NAMES, candidate, draft
+from tests.unit.serving.drafts import NAMES, batch, candidate, draft
 
 BEGIN = datetime(2020, 1, 1, 21, tzinfo=UTC)
 REACH = 2
@@ -81,7 +81,7 @@ def loaded(manifest: EnsembleManifest, artifacts: Artifacts) -> LoadedVersion:
 
 def voices(version: LoadedVersion, ticker: str) -> Floats:
     rows = ROWS[ticker]
-    return answer(version, FeatureBatch("1d", (ticker,) * 100, rows.feature_names, rows.features[-100:])).score
+    return answer(version, batch((ticker,) * 100, rows.features[-100:], rows.feature_names)).score
 
 
 def refusals(artifacts: Artifacts, *newcomers: Newcomer, base: EnsembleManifest | None = None) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ class FakePublisher:
 def as_read(records: Sequence[Outgoing]) -> list[Record]:
     """What was published, as a consumer reads it."""
     return [
-        Record(each.topic, each.partition or 0, offset, each.key, each.value, each.headers)
+        Record(each.topic, each.partition or 0, offset, each.key, each.value, tuple(each.headers))
         for offset, each in enumerate(records)
     ]
 

@@ -178,7 +178,7 @@ def test_a_command_that_is_buried_is_answered_with_its_reasons_and_what_is_unkno
     buried = Record(COMMANDS.name, 0, 0, None, encode(DELETE))
     letter = dead_letter(buried, REASONS, NOW)
     unknown = Record(ENSEMBLE_EVENTS.name, 0, 0, b"key", b'{"event": "pondered"}')
-    reading = Reading([unknown], [Record(letter.topic, 0, 0, None, letter.value, letter.headers)])
+    reading = Reading([unknown], [Record(letter.topic, 0, 0, None, letter.value, tuple(letter.headers))])
     monkeypatch.setattr(requesting, "TopicReader", lambda *arguments, **options: nullcontext(reading))
     answer = answer_to({}, DELETE, patience=60)
     assert answer is not None
