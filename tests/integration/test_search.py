@@ -113,7 +113,7 @@ def ended(directory: Path, ray_head: Facts) -> Iterator[dict[str, Ended]]:
     with connected(ray_head, install(directory / "plugin")):
         begun = partial(half_done, directory=directory)
         yield asyncio.run(
-            lead(directory, REQUESTS, begun=begun, gate_override="live", trial_seconds=4.0, trial_memory_mb=256)
+            lead(directory, REQUESTS, begun=begun, gate_override="live", trial_seconds=6.0, trial_memory_mb=256)
         )
 
 
