@@ -65,6 +65,7 @@ class Reading:
         topic: Topic,
         on_assigned: Callable[[Sequence[int]], None] | None = None,
         size: int = 500,
+        **options: Any,
     ) -> None:
         self.inbox = Inbox()
         self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -76,6 +77,7 @@ class Reading:
             on_failure=self.failure.set_result,
             on_assigned=on_assigned,
             size=size,
+            **options,
         )
 
     async def ready(self) -> None:
@@ -192,6 +194,36 @@ async def test_stopping_finishes_the_batch_in_work_and_commits_it(kafka_config: 
     assert not consumer.failure.done()
 
 
+async def test_two_at_once_are_committed_in_order_and_both_are_finished_when_it_stops(
+    kafka_config: dict[str, Any],
+) -> None:
+    topic = new_topic(kafka_config, 1)
+    produce(kafka_config, topic, [(0, b"%d" % n) for n in range(4)])
+    consumer = Reading(kafka_config, topic, size=1, at_once=2)
+    await consumer.source.start()
+    first, second = await consumer.inbox.batch(), await consumer.inbox.batch()
+    second.succeed()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await consumer.inbox.whenever()
+    assert committed(kafka_config, topic, GROUP) == {}
+    stopping = asyncio.ensure_future(consumer.source.stop())
+    first.succeed()
+    while not stopping.done():
+        await asyncio.wait({stopping}, timeout=0.2)
+    assert committed(kafka_config, topic, GROUP) == {0: 2}
+    assert values([*first.records, *second.records]) == [b"0", b"1"]
+
+
+async def test_who_commits_with_the_effects_commits_nothing_here(kafka_config: dict[str, Any]) -> None:
+    topic = new_topic(kafka_config, 1)
+    produce(kafka_config, topic, [(0, b"one")])
+    async with reading(kafka_config, topic, stores=False) as consumer:
+        (await consumer.inbox.batch()).succeed()
+        assert consumer.source.group_metadata() is not None
+    assert committed(kafka_config, topic, GROUP) == {}
+
+
 async def test_partitions_are_told_before_any_of_their_records(kafka_config: dict[str, Any]) -> None:
     topic = new_topic(kafka_config)
     produce(kafka_config, topic, [(0, b"one"), (1, b"two")])
@@ -226,15 +258,16 @@ async def test_a_topic_that_is_not_there_ends_it(kafka_config: dict[str, Any]) -
 class Crew:
     """Sources of one group that finish whatever they are given, and count it."""
 
-    def __init__(self, config: dict[str, Any], topic: Topic) -> None:
+    def __init__(self, config: dict[str, Any], topic: Topic, at_once: int) -> None:
         self._config = config
         self._topic = topic
+        self._at_once = at_once
         self.finished = Counter[bytes | None]()
         self._more = asyncio.Condition()
 
     @asynccontextmanager
     async def one_more(self) -> AsyncIterator[Reading]:
-        async with reading(self._config, self._topic, size=5) as consumer:
+        async with reading(self._config, self._topic, size=5, at_once=self._at_once) as consumer:
             working = asyncio.ensure_future(self._work(consumer))
             await consumer.ready()
             try:
@@ -258,9 +291,10 @@ class Crew:
             await self._more.wait_for(lambda: len(self.finished) >= count)
 
 
-async def test_rebalances_lose_and_double_nothing_that_was_finished(kafka_config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_rebalances_lose_and_double_nothing_that_was_finished(kafka_config: dict[str, Any], at_once: int) -> None:
     topic = new_topic(kafka_config, 4)
-    crew = Crew(kafka_config, topic)
+    crew = Crew(kafka_config, topic, at_once)
 
     def produced(first: int) -> None:
         produce(kafka_config, topic, [(n % 4, b"%d" % n) for n in range(first, first + 200)])
