@@ -210,6 +210,28 @@ async def test_a_replica_that_dies_comes_back_with_the_newest_version(deployer: 
     assert replicas("bot") != [process]
 
 
+async def test_a_version_whose_file_is_gone_when_its_replica_comes_back_is_refused_and_one_before_serves(
+    deployer: Deployer, artifacts: Artifacts
+) -> None:
+    first, lost = version(artifacts, 1), version(artifacts, 7)
+    await deployer.deploy(first)
+    await deployer.deploy(lost)
+    (artifacts.directory / lost.digest).unlink()
+    [process] = replicas("bot")
+    os.kill(process.pid, 9)
+
+    async def deploy_until_it_is_missed() -> None:
+        while True:
+            await deployer.deploy(lost)
+            await asyncio.sleep(0.1)
+
+    with pytest.raises(DeployFailed, match="artifact_missing"):
+        await deploy_until_it_is_missed()
+    assert await deployer.serving() == {"bot": None}
+    await deployer.deploy(first)
+    assert (await answered(deployer)).served == first
+
+
 async def test_another_deployer_finds_what_is_served(artifacts: Artifacts, deployer: Deployer) -> None:
     wanted = version(artifacts, 1)
     await deployer.deploy(wanted)
