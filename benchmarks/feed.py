@@ -180,9 +180,7 @@ class Feed:
 
 def produce(config: dict[str, Any], feed: Feed, ticks: int) -> int:
     """Produce the feed's next ticks as fast as it goes, whole bars; how many."""
-    producer = Producer(
-        config | {"acks": "all", "linger.ms": 20, "partitioner": "murmur2_random", "compression.type": "lz4"}
-    )
+    producer = Producer(config | {"acks": "all", "linger.ms": 20, "partitioner": "murmur2_random"})
     sent = 0
     for together in feed.bars(ticks // len(TICKERS)):
         for key, value in together:

@@ -47,7 +47,7 @@ from streams.ray_head import client_environment
 from streams.run_folder import RunFolder
 
 QUIX = "quixstreams==3.28.1"
-TICKS, FEW_TICKS, TREE_TICKS = 500_000, 3_000, 100_000
+TICKS, FEW_TICKS, TREE_TICKS = 500_000, 3_000, 50_000
 """FEW_TICKS are for Faust, which takes them one by one."""
 WARM_UP = 20_000
 RATE, SECONDS = 1_000, 30
