@@ -159,6 +159,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
         reasons=wire_reasons(_reasons(tick, sheet, row, moment)),
         experiment=answer.experiment,
         calibration_id=answer.calibration_ids.get(tick.ticker),
+        price=tick.price,
     )
     return signal, Answered(tick.event_time, tick.revision, identity, after, before)
 
