@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -188,8 +188,35 @@ class WireSignal(msgspec.Struct, gc=False):
     experiment: str | None
     calibration_id: str | None
     control_epoch: int = 0
+    price: float | None = None
     kind: str = "signal"
     schema_version: int = 1
+
+
+class Followed(msgspec.Struct, tag_field="kind", tag="signal", frozen=True, gc=False):
+    """What whoever follows positions needs of a signal."""
+
+    ensemble: str
+    version: int
+    ticker: str
+    timeframe: str
+    event_time: str
+    revision: int
+    target_position: Literal[-1, 0, 1] | None
+    mode: Mode
+    price: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+
+_read_followed = msgspec.json.Decoder(Followed).decode
+
+
+def read_followed(value: bytes | None) -> tuple[Followed, datetime] | None:
+    """What a record of signals says of a position, and its event time; None: it is no signal."""
+    try:
+        followed = _read_followed(value or b"")
+        return followed, _event_time(followed.event_time)
+    except (msgspec.DecodeError, ValueError):
+        return None
 
 
 def write_signal(signal: WireSignal) -> bytes:

@@ -20,6 +20,8 @@ from schemas.base import (
     Version,
 )
 
+FilledAt = Literal["same_close", "next_close"]
+
 
 class _EnsembleEvent(Message):
     ensemble: Name
@@ -71,15 +73,35 @@ class EnsembleDeleted(_EnsembleEvent):
 
 
 class EnsemblePerformance(_EnsembleEvent):
-    """What following the ensemble's signals has earned so far."""
+    """What following the ensemble's signals of one mode has earned so far, where ticks carry a price.
+
+    `version` is the one that answered last. A stake is divided equally among a version's instruments, and not
+    compounded.
+    """
 
     TYPE: ClassVar[str] = "ensemble.performance"
     event: Literal["performance"] = "performance"
     sessions: Count
+    """With a bar whose profit is known, flat ones among them."""
     signals: Count
+    """Bars answered since the first one with an opinion."""
     hit_rate: Number | None
+    """Share of the bars held, with a price that moved, on which it moved the position's way."""
     net_sharpe: Number | None
+    """Of profit by session after costs, annualised; null: it has no variance yet."""
     net_return: Number
+    """After costs, as a share of the stake."""
+    mode: Mode | None = None
+    """How the signals are heard."""
+    since: Instant | None = None
+    """The first bar with an opinion."""
+    through: Instant | None = None
+    """The newest bar."""
+    confidence: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """The probability that the true Sharpe ratio is above 0."""
+    filled_at: FilledAt | None = None
+    """The close at which a change of position is taken to be carried out. Signals carry no opens: also an ensemble that
+    is executed at the next open is followed at the next close."""
 
 
 EnsembleEvent = Annotated[

@@ -90,6 +90,8 @@ class Signal(Message):
     experiment: Name | None
     calibration_id: ShortText | None
     control_epoch: Sequence = 0
+    price: Annotated[Number, Field(gt=0)] | None = None
+    """The tick's: with it, what following the signals earns can be computed from them alone."""
 
 
 class TickSkipped(Message):

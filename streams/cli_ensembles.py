@@ -15,9 +15,10 @@ from streams.terminal import asked, console, fail, settings
 
 if TYPE_CHECKING:
     # Imported when a command is called: `--help` must not load the store.
+    from orchestrator.core.performance import Account
     from orchestrator.store.database import Database
     from orchestrator.store.ensembles import Version
-    from schemas.base import Message
+    from schemas.base import Message, Mode
 
 DEPLOY_SECONDS = 300.0
 """A driver makes the ensemble, and then a replica starts, maybe beside searches that keep every core busy."""
@@ -50,14 +51,14 @@ def every() -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
-    """The versions of an ensemble, and the members of the one that serves, or else of the newest."""
-    from orchestrator.store import ensembles
+    """The versions of an ensemble, what its signals have earned, and who votes in the one that serves."""
+    from orchestrator.store import ensembles, performance
 
-    async def ask(database: "Database") -> list["Version"]:
+    async def ask(database: "Database") -> tuple[list["Version"], dict["Mode", "Account"]]:
         async with database.snapshot() as tx:
-            return await ensembles.versions(tx, name)
+            return await ensembles.versions(tx, name), await performance.of(tx, name)
 
-    versions = asked(ask)
+    versions, accounts = asked(ask)
     if not versions:
         raise fail(f"there is no ensemble {name}")
     rows = [
@@ -73,9 +74,28 @@ def show(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
     ]
     show_rows(console, ("version", "state", *ABOUT, "deployed", "experiment", "digest"), rows)
     serving = _serving(versions)
+    for mode, account in accounts.items():
+        _show_earned(mode, account, next(each for each in versions if each.version == account.version))
     _show_members(serving or versions[-1])
     if serving is not None and (address := served_at(RunFolder(settings().data_dir))) is not None:
         console.print(f"\npredictions: POST {address}/{name}", highlight=False, soft_wrap=True)
+
+
+def _show_earned(mode: "Mode", account: "Account", version: "Version") -> None:
+    from streams.performance import Rules
+
+    rules = Rules.of(version.manifest)
+    found = rules.figures(account)
+    if account.since is None or not found.sessions:
+        return
+    rate = "-" if found.hit_rate is None else f"{found.hit_rate:.1%}"
+    console.print(
+        f"{mode} since {format_instant(account.since)}: hit rate {rate}, net Sharpe {figure(found.net_sharpe)}, net "
+        f"return {found.net_return:.2%} in {found.sessions} sessions and {account.signals} signals, each followed at "
+        f"the {rules.filled_at.replace('_', ' ')}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _show_members(version: "Version") -> None:

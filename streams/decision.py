@@ -175,6 +175,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
         answer.experiment,
         answer.calibration_ids.get(tick.ticker),
         0 if halt is None else halt.epoch,
+        tick.price,
     )
     return signal, Answered(tick.event_time, tick.revision, identity, after, before)
 

@@ -1,7 +1,7 @@
 """Reads topics from a moment on without joining a group: for following, not for consuming."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,8 @@ class TopicReader:
         topics: what to read.
         since: from the first record produced at or after this time; None: from the beginning.
         partitions: which partitions of each topic; None: all.
+        begin: by topic and partition, the offset to begin at instead of the beginning.
+        wait_ms: how long the broker may keep a request open for more to come; more is cheaper.
     """
 
     def __init__(
@@ -31,10 +33,13 @@ class TopicReader:
         *,
         since: datetime | None = None,
         partitions: Sequence[int] | None = None,
+        begin: Mapping[tuple[str, int], int] | None = None,
+        wait_ms: int = 50,
     ) -> None:
         self._topics = tuple(topics)
         self._since = since
         self._partitions = partitions
+        self._begin = begin or {}
         self._assigned: set[tuple[str, int]] = set()
         self._ended: set[tuple[str, int]] = set()
         self._consumer = Consumer(
@@ -44,7 +49,7 @@ class TopicReader:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 50,
+                "fetch.wait.max.ms": wait_ms,
             }
         )
 
@@ -77,7 +82,8 @@ class TopicReader:
     def _starts(self, places: list[TopicPartition]) -> list[TopicPartition]:
         self._assigned = {(place.topic, place.partition) for place in places}
         if self._since is None:
-            return [TopicPartition(place.topic, place.partition, OFFSET_BEGINNING) for place in places]
+            begin = self._begin
+            return [TopicPartition(*each, begin.get(each, OFFSET_BEGINNING)) for each in sorted(self._assigned)]
         # Where nothing is that young, it is read from today's end on. That end is looked up first, and by its number:
         # asked for by name, it would be looked up later, and what is produced until then would be left out.
         ends = {(place.topic, place.partition): self._end(place) for place in places}

@@ -49,6 +49,7 @@ from streams.judging import Judge
 from streams.leading import Leadership
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
+from streams.performance import Performance
 from streams.pruning import Pruning
 from streams.publisher import NotDelivered, Publisher
 from streams.reader import TopicReader
@@ -273,6 +274,7 @@ class Worker:
             on_failure=self._fail,
         )
         vitals = Vitals(config, database, folder, utc_now, self._fail)
+        performance = Performance(config, part("performance"), utc_now, self._fail)
         heartbeats = Heartbeats(
             measuring=kafka.Lags(config, FEATURE_TICKS.name, group_of(FEATURE_TICKS)),
             publisher=await self._publisher(stack, config),
@@ -286,7 +288,8 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        for service in (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, *sources, heartbeats):
+        services = (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, performance)
+        for service in (*services, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)

@@ -74,6 +74,17 @@ class Calendar:
         last = np.searchsorted(self.closes, _microseconds(end), side="right")
         return self.closes[first:last].astype("datetime64[us]")
 
+    def session_close(self, event_time: datetime) -> datetime:
+        """The close of the session that a bar belongs to, as in `session_index`.
+
+        Raises:
+            Refused: the time lies outside the calendar (`outside_calendar`).
+        """
+        now = _microseconds(event_time)
+        if not self.opens[0] <= now <= self.closes[-1]:
+            self._refuse_outside(event_time.isoformat())
+        return _instant(int(self.closes[np.searchsorted(self.closes, now, side="left")]))
+
     def next_close(self, event_time: datetime, timeframe: str) -> datetime:
         """When the bar after the one that closed at `event_time` closes.
 

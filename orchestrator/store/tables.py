@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.lifecycle import LINE, SEARCHING, State
+from orchestrator.core.performance import Account
 from orchestrator.core.versions import VersionState
 from orchestrator.store.columns import Array, Instant, Json
 from schemas.base import Reason
@@ -332,3 +333,21 @@ model_wishes = Table(
     Column("wished_at", Instant, nullable=False),
 )
 """Versions with registered models, which commands ask for; gone once they are settled."""
+
+performance = Table(
+    "performance",
+    metadata,
+    Column("ensemble", String, primary_key=True),
+    Column("mode", String, primary_key=True),
+    Column("account", Json(Account), nullable=False),
+)
+"""No foreign key: signals outlive what gave them."""
+
+performance_read = Table(
+    "performance_read",
+    metadata,
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next", BigInteger, nullable=False),
+)
+"""The first record of each partition of the signals that is not in `performance` yet; written with it."""

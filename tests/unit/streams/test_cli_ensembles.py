@@ -1,6 +1,7 @@
 """`orchestrator ensembles`: what it shows of a real store, and the commands that it gives."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from orchestrator.core.lifecycle import State
-from orchestrator.store import ensembles
+from orchestrator.core.performance import Account, Following, Said
+from orchestrator.store import ensembles, performance
 from orchestrator.store.database import Database
 from schemas.base import Mode, Reason
 from schemas.commands import Delete, DeployEnsemble, RollBack
@@ -94,6 +96,23 @@ def test_it_shows_where_predictions_are_answered(url: str, tmp_path: Path, monke
         pass
     assert run("show", "bot").stdout.splitlines()[-1] == f"predictions: POST http://127.0.0.1:{port}/bot"
     assert "predictions" not in run("show", "lost").stdout
+
+
+def test_it_shows_what_following_the_signals_has_earned_in_each_mode(url: str, tmp_path: Path) -> None:
+    async def fill(db: Database) -> None:
+        await two_ensembles(tmp_path)(db)
+        accounts = {("bot", "live"): Account(), ("bot", "paper"): Account()}
+        for day, price in enumerate((100.0, 110.0, 121.0, 121.0)):
+            moment = NOW + day * timedelta(days=1)
+            said = Said(moment, 0, 1, price, moment, Following(cost=0.01, delay=0, share=0.5))
+            accounts["bot", "live"].follow("AAPL 1d", 2, said)
+        async with db.transaction() as tx:
+            await performance.save(tx, accounts)
+
+    on(url, fill)
+    (line,) = (line for line in run("show", "bot").stdout.splitlines() if line.startswith(("live", "paper")))
+    assert line.startswith("live since 2026-01-15T21:00:00.123456Z: hit rate 100.0%, net Sharpe ")
+    assert line.endswith("net return 9.50% in 3 sessions and 4 signals, each followed at the next close")
 
 
 def test_of_an_ensemble_that_does_not_serve_it_shows_the_newest_version_and_why(url: str, tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def test_a_signal_carries_what_the_ensemble_says_of_its_row() -> None:
     assert (signal.experiment, signal.calibration_id) == (answer.experiment, "2026-01-14")
 
 
+def test_a_signal_carries_the_price_of_its_tick() -> None:
+    answer = batch_answer(np.array([0.9]), ["AAPL"])
+    priced, _ = decided(tick(1).model_copy(update={"price": 101.25}), answer, 0, None, MOMENT)
+    assert (priced.price, says(0.9).price) == (101.25, None)
+
+
 def test_the_age_of_the_model_is_the_time_from_its_training_to_the_bar_and_never_negative() -> None:
     assert says(0.9).model_age == timedelta(hours=25).total_seconds()
     answer = batch_answer(np.array([0.9]), ["AAPL"])
