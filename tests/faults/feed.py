@@ -104,7 +104,13 @@ def tick(ticker: str, **fields: Any) -> FeatureTick:
     """A live tick of the bar that closes now, unless `fields` say otherwise."""
     now = datetime.now(UTC)
     features = dict(zip(NAMES, np.random.default_rng(now.microsecond).normal(size=len(NAMES)).tolist(), strict=True))
-    base = {"ticker": ticker, "timeframe": TIMEFRAME, "event_time": now, "available_at": now, "features": features}
+    base: dict[str, Any] = {
+        "ticker": ticker,
+        "timeframe": TIMEFRAME,
+        "event_time": now,
+        "available_at": now,
+        "features": features,
+    }
     return FeatureTick(**(base | fields))
 
 

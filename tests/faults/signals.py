@@ -108,11 +108,11 @@ def slow_replica(stage: Stage) -> int:
     """One ensemble answers when it is too late; the other one's ticks do not wait for it."""
     _serving(stage)
     _serving(stage, "slow")
-    with stage.dawdling("slow", SLOW_SECONDS), feeding(stage) as sent:
-        time.sleep(SHORT_TTL)
-    check(stage, sent)
-    check(stage, dict.fromkeys(sent, "ttl"), "slow")
-    time.sleep(SLOW_SECONDS / 3)
+    with stage.dawdling("slow", SLOW_SECONDS):
+        with feeding(stage) as sent:
+            time.sleep(SHORT_TTL)
+        check(stage, sent)
+        check(stage, dict.fromkeys(sent, "ttl"), "slow")
     with feeding(stage) as later:
         time.sleep(1)
     check(stage, later, "slow")
