@@ -24,7 +24,7 @@ print(len(sitecustomize.WITHOUT))
 
 def test_a_driver_that_is_killed_amid_a_population_has_nothing_trained_twice(tmp_path: Path) -> None:
     (fault,) = (fault for fault in FAULTS if fault.number == IN_TESTS)
-    with staged(tmp_path, None, fault.variables(tmp_path)) as stage:
+    with staged(tmp_path, (), fault.variables(tmp_path)) as stage:
         assert fault.strike(stage) > 0
 
 

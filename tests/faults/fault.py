@@ -19,6 +19,8 @@ class Fault:
         strike: does the harm and looks; returns how many facts were looked at, and raises Violated.
         variables: of the service's environment; the folder is for what they point to.
         disks: folders of the data folder that lie on disks of their own, and the MiB of these.
+        company: faults of one company befall one service, one after the other, with the variables and disks of the
+            first; absent: the fault has a service of its own.
     """
 
     number: int
@@ -28,3 +30,4 @@ class Fault:
     strike: Callable[[Stage], int]
     variables: Callable[[Path], Mapping[str, str]] = _nothing
     disks: Mapping[str, int] = field(default_factory=dict)
+    company: str | None = None

@@ -1,6 +1,7 @@
 """Every fault that is tried."""
 
 from tests.faults.fault import Fault
+from tests.faults.feed import variables
 from tests.faults.processes import (
     STOPPED_SECONDS,
     broker_killed,
@@ -11,10 +12,25 @@ from tests.faults.processes import (
     worker_killed,
     workers_come_and_go,
 )
+from tests.faults.signals import (
+    KILLED_TTL,
+    SHORT_TTL,
+    broker_killed_under_ticks,
+    clocks_wrong,
+    features_unreadable,
+    features_wrong,
+    model_file_gone,
+    replica_killed,
+    shuffled_and_doubled,
+    slow_replica,
+    tick_worker_killed,
+    transaction_killed,
+)
 from tests.faults.storage import broker_disk_full, database_disk_full, store_damaged
 from tests.faults.traffic import asked_a_thousand_times, broker_unreachable_for_producers, trials_misbehave
 from tests.integration.test_search import install
 
+UNDER_TICKS, WRONG_TICKS = variables(KILLED_TTL), variables(SHORT_TTL)
 FAULTS = (
     Fault(
         1,
@@ -81,5 +97,94 @@ FAULTS = (
         "no tick and no event is lost",
         "waits for acknowledgement",
         broker_unreachable_for_producers,
+    ),
+    Fault(
+        14,
+        "tick worker killed amid a batch",
+        "each tick has one signal, in order; what is said again is the same",
+        "commits after the effect",
+        tick_worker_killed,
+        UNDER_TICKS,
+        company="under ticks",
+    ),
+    Fault(
+        15,
+        "Serve replica killed",
+        "each tick has one signal, in order",
+        "waits for it",
+        replica_killed,
+        UNDER_TICKS,
+        company="under ticks",
+    ),
+    Fault(
+        16,
+        "model file gone",
+        "the version before answers, and why is told",
+        "loads beside",
+        model_file_gone,
+        UNDER_TICKS,
+        company="under ticks",
+    ),
+    Fault(
+        17,
+        "broker killed under ticks",
+        "each tick has one signal, in order",
+        "starts again",
+        broker_killed_under_ticks,
+        UNDER_TICKS,
+        company="under ticks",
+    ),
+    Fault(
+        18,
+        "slow replica",
+        "its ticks are told as skipped, the others answered",
+        "waits not for ever",
+        slow_replica,
+        WRONG_TICKS,
+        company="wrong ticks",
+    ),
+    Fault(
+        19,
+        "ticks shuffled and doubled",
+        "one signal for each that is newer; the others are told as late",
+        "knows what was answered",
+        shuffled_and_doubled,
+        WRONG_TICKS,
+        company="wrong ticks",
+    ),
+    Fault(
+        20,
+        "features null, missing, huge or extra",
+        "abstentions with their reasons",
+        "abstains",
+        features_wrong,
+        WRONG_TICKS,
+        company="wrong ticks",
+    ),
+    Fault(
+        21,
+        "features NaN, infinite or strings",
+        "dead letters alone; those beside them are answered",
+        "dead letters",
+        features_unreadable,
+        WRONG_TICKS,
+        company="wrong ticks",
+    ),
+    Fault(
+        22,
+        "ticks two hours old and ahead",
+        "skipped as too old; dead letters",
+        "minds the clock",
+        clocks_wrong,
+        WRONG_TICKS,
+        company="wrong ticks",
+    ),
+    Fault(
+        23,
+        "tick worker killed, exactly once",
+        "each tick has one signal, once where commits are read",
+        "one transaction",
+        transaction_killed,
+        variables(KILLED_TTL, SIGNAL_GUARANTEE="exactly_once"),
     ),
 )

@@ -105,6 +105,16 @@ class Stage:
         self.until(lambda: reached.exists() and bool(reached.read_text()), f"a process comes to the moment {moment}")
         return psutil.Process(int(reached.read_text()))
 
+    @contextmanager
+    def dawdling(self, ensemble: str, seconds: float) -> Iterator[None]:
+        """Have an ensemble's replica take so long over each batch."""
+        asked = self.folder / f"dawdles.{ensemble}"
+        asked.write_text(str(seconds))
+        try:
+            yield
+        finally:
+            asked.unlink()
+
     def notes(self, name: str) -> list[str]:
         """Lines that processes have noted."""
         path = self.folder / name
@@ -259,20 +269,29 @@ def _see(holds: bool, otherwise: str) -> None:
         raise Violated(otherwise)
 
 
+def take_out(notes: Path, guard: str) -> None:
+    """Take out this guard, and put the one before it back."""
+    for before in notes.glob("without.*"):
+        before.unlink()
+    (notes / f"without.{guard}").touch()
+
+
 @contextmanager
-def staged(folder: Path, without: str | None, variables: Mapping[str, str]) -> Iterator[Stage]:
-    """A service of its own, with a guard taken out of it or not."""
+def staged(folder: Path, without: Sequence[str], variables: Mapping[str, str]) -> Iterator[Stage]:
+    """A service of its own, from which guards can be taken out; the first of them is, from the start."""
     notes = folder / "notes"
     notes.mkdir(parents=True)
+    for guard in without[:1]:
+        take_out(notes, guard)
     paths = [str(INTERFERENCE), *filter(None, [variables.get("PYTHONPATH"), os.environ.get("PYTHONPATH")])]
     own = {
         **variables,
         "PYTHONPATH": os.pathsep.join(paths),
         "FAULTS_FOLDER": str(notes),
-        "FAULTS_WITHOUT": without or "",
+        "FAULTS_WITHOUT": ",".join(without),
     }
     with running(folder / "data", **own) as service:
-        stage = Stage(service, notes, PATIENCE if without is None else PATIENCE / 3, without is None)
+        stage = Stage(service, notes, PATIENCE / 3 if without else PATIENCE, not without)
         try:
             yield stage
         finally:

@@ -2,16 +2,20 @@
 
 FAULTS_FOLDER: a process stops for good at a moment for which a file `at.MOMENT` lies there, and writes its number to
 `reached.MOMENT`. What processes do is noted there, too: transactions in `wrote.PID`, evaluated steps in `evaluated`.
-FAULTS_WITHOUT: the guards that are taken out, with commas between.
+Where `dawdles.ENSEMBLE` lies there, its replica takes so many seconds over each batch.
+FAULTS_WITHOUT: the guards that can be taken out, with commas between; one is out while `without.GUARD` lies there.
 """
 
+import asyncio
 import importlib.abc
 import importlib.machinery
+import inspect
 import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +23,8 @@ from typing import Any
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 WITHOUT = frozenset(os.environ.get("FAULTS_WITHOUT", "").split(","))
 Change = Callable[[Any], None]
+at_hand = ""
+"""The guard whose changes are being made."""
 
 
 def stop_at(moment: str) -> None:
@@ -43,6 +49,20 @@ def put(owner: Any, name: str, changed: Any) -> None:
     """Put something in the place of what must be there, or nothing would be changed."""
     getattr(owner, name)
     setattr(owner, name, changed)
+
+
+def instead(owner: Any, name: str, changed: Any) -> None:
+    """Have something called instead of a function while the guard at hand is out."""
+    whole, mark = getattr(owner, name), FOLDER / f"without.{at_hand}"
+
+    def either(*arguments: Any, **named: Any) -> Any:
+        return (changed if mark.exists() else whole)(*arguments, **named)
+
+    async def awaited(*arguments: Any, **named: Any) -> Any:
+        return await either(*arguments, **named)
+
+    # Ray Serve treats them otherwise.
+    setattr(owner, name, awaited if inspect.iscoroutinefunction(whole) else either)
 
 
 def requests_stop(module: Any) -> None:
@@ -82,6 +102,45 @@ def evaluations_are_noted(module: Any) -> None:
     put(module, "evaluate", noted)
 
 
+def signals_stop(module: Any) -> None:
+    """Moments: before signals are published, before their states are, and before the offsets are committed."""
+    published, finish, produce = module.AtLeastOnce._published, module.AtLeastOnce.finish, module.ExactlyOnce._produce
+
+    def stop(topic: str) -> None:
+        stop_at("before-states" if topic == "signal-state" else "before-signals")
+
+    async def publishing(self: Any, records: Any) -> None:
+        if records:
+            stop(records[0].topic)
+        await published(self, records)
+
+    async def finishing(self: Any, records: Any) -> None:
+        await finish(self, records)
+        stop_at("before-offsets")
+
+    def producing(self: Any, topic: str, *what: Any) -> None:
+        stop(topic)
+        produce(self, topic, *what)
+
+    put(module.AtLeastOnce, "_published", publishing)
+    put(module.AtLeastOnce, "finish", finishing)
+    put(module.ExactlyOnce, "_produce", producing)
+
+
+def replicas_dawdle(module: Any) -> None:
+    """An ensemble's replica takes as long as it is told."""
+    answer = module.EnsembleReplica.answer
+
+    async def dawdling(self: Any, batch: Any) -> Any:
+        if self._succession is not None:
+            asked = FOLDER / f"dawdles.{self._succession.served.ensemble}"
+            if asked.exists():
+                await asyncio.sleep(float(asked.read_text()))
+        return await answer(self, batch)
+
+    put(module.EnsembleReplica, "answer", dawdling)
+
+
 def commits_first(module: Any) -> None:
     """Without: an offset is committed only after the effect of its record is durable."""
     poll = module.KafkaSource._poll
@@ -93,7 +152,7 @@ def commits_first(module: Any) -> None:
             self._consumer.commit(asynchronous=False)
         return messages
 
-    put(module.KafkaSource, "_poll", committing)
+    instead(module.KafkaSource, "_poll", committing)
 
 
 def delivered_or_not(module: Any) -> None:
@@ -106,7 +165,7 @@ def delivered_or_not(module: Any) -> None:
         except module.NotDelivered:
             return
 
-    put(module.Publisher, "_publish", careless)
+    instead(module.Publisher, "_publish", careless)
 
 
 def written_or_not(module: Any) -> None:
@@ -121,24 +180,12 @@ def written_or_not(module: Any) -> None:
         except DatabaseAway:
             return
 
-    put(module.Intake, "take", careless)
+    instead(module.Intake, "take", careless)
 
 
 def starts_again(module: Any) -> None:
-    """Without: a child that ended is started again."""
-
-    async def given_up(self: Any, post: Any) -> None:
-        await self._live(post)
-
-    async def live(self: Any, post: Any) -> None:
-        try:
-            await original(self, post)
-        except module._Ended:
-            while True:
-                await module.asyncio.sleep(60)
-
-    original = module.Supervisor._live
-    put(module.Supervisor, "_live", live)
+    """Without: a child that ended is started again, soon."""
+    instead(module.Backoff, "wait", lambda self, failed_at, now: 3600.0)
 
 
 def remembers(module: Any) -> None:
@@ -147,8 +194,8 @@ def remembers(module: Any) -> None:
     async def nothing(tx: Any, experiment: str) -> dict[str, Any]:
         return {}
 
-    put(module.trials, "steps", nothing)
-    put(module.Course, "_memory", lambda self, experiment: None)
+    instead(module.trials, "steps", nothing)
+    instead(module.Course, "_memory", lambda self, experiment: None)
 
 
 def fences(module: Any) -> None:
@@ -157,7 +204,7 @@ def fences(module: Any) -> None:
     async def held(tx: Any, lease: Any) -> None:
         return None
 
-    put(module, "held", held)
+    instead(module, "held", held)
 
 
 def keeps(module: Any) -> None:
@@ -172,12 +219,12 @@ def keeps(module: Any) -> None:
             except module.LeaseLost:
                 await module.asyncio.sleep(1)
 
-    put(module.Term, "keep", carelessly)
+    instead(module.Term, "keep", carelessly)
 
 
 def ends(module: Any) -> None:
     """Without: a driver that is not heard of is ended."""
-    put(module.Launcher, "_end", lambda self, lease: None)
+    instead(module.Launcher, "_end", lambda self, lease: None)
 
 
 def recognises(module: Any) -> None:
@@ -191,7 +238,7 @@ def recognises(module: Any) -> None:
         found = judge(self, request, now)
         return replace(found, search_key=sha256(request.request_id.encode()).hexdigest())
 
-    put(module.Judge, "__call__", forgetful)
+    instead(module.Judge, "__call__", forgetful)
 
 
 def verifies(module: Any) -> None:
@@ -200,15 +247,80 @@ def verifies(module: Any) -> None:
     async def trusting(url: Any) -> None:
         return None
 
-    put(module, "verify", trusting)
+    instead(module, "verify", trusting)
 
 
 def limits(module: Any) -> None:
     """Without: a trial has limits."""
-    put(module.Guard, "_broken", lambda self, job, now: None)
+    instead(module.Guard, "_broken", lambda self, job, now: None)
+
+
+def one_transaction(module: Any) -> None:
+    """Without: signals, their states and the offsets of their ticks become true together."""
+    produce = module.ExactlyOnce._produce
+
+    def apart(self: Any, topic: str, *what: Any) -> None:
+        if topic == "signal-state":
+            self._insist(self._producer.commit_transaction)
+            self._producer.begin_transaction()
+        produce(self, topic, *what)
+
+    instead(module.ExactlyOnce, "_produce", apart)
+
+
+def waits_for_it(module: Any) -> None:
+    """Without: an ensemble that does not answer is asked again."""
+    instead(module.Asking, "_patience", lambda self, ensemble, ticks: timedelta(seconds=1))
+
+
+def not_for_ever(module: Any) -> None:
+    """Without: an ensemble that does not answer is waited for only for a while."""
+    instead(module.Asking, "_patience", lambda self, ensemble, ticks: timedelta(hours=1))
+
+
+def loads_beside(module: Any) -> None:
+    """Without: a version is loaded while the one before it answers; one that cannot be leaves things as they are."""
+
+    async def unseen(self: Any, configuration: Any) -> Any:
+        return ()
+
+    async def at_once(self: Any, configuration: Any) -> None:
+        self._succession = None
+        self._succession = module.Succession(await self._loaded(configuration), self._retention)
+
+    instead(module.EnsembleReplica, "stage", unseen)
+    instead(module.EnsembleReplica, "reconfigure", at_once)
+
+
+def knows_what_was_answered(module: Any) -> None:
+    """Without: what was answered before is looked at."""
+    triage = module.triage
+    instead(module, "triage", lambda tick, newest, **what: triage(tick, None, **what))
+
+
+def abstains(module: Any) -> None:
+    """Without: a feature that is missing, and a forecast beyond belief, make an ensemble abstain."""
+    import numpy as np
+
+    pick, predict = module._pick, module._predict
+    instead(module, "_pick", lambda *what: np.nan_to_num(pick(*what)))
+    instead(module, "_predict", lambda panel, features, whole: predict(panel, np.clip(features, -9, 9), whole))
+
+
+def buries(module: Any) -> None:
+    """Without: what cannot be read is kept as a dead letter."""
+    instead(module.TickPath, "_bury", lambda self, record, reasons, now, out: None)
+
+
+def minds_the_clock(module: Any) -> None:
+    """Without: times of ticks are held against the clock."""
+    for name in {"has_expired", "fault_of_clock"} & vars(module).keys():
+        instead(module, name, lambda *what: None)
 
 
 ALWAYS: dict[str, Change] = {
+    "streams.delivery": signals_stop,
+    "serving.replica": replicas_dawdle,
     "streams.intake": requests_stop,
     "orchestrator.store.database": writes_are_noted,
     "orchestrator.search.trainable": evaluations_are_noted,
@@ -227,13 +339,21 @@ GUARDS: dict[str, dict[str, Change]] = {
     "recognises": {"streams.judging": recognises},
     "verifies": {"orchestrator.store.sqlite_file": verifies},
     "limits": {"orchestrator.search.guard": limits},
+    "one transaction": {"streams.delivery": one_transaction},
+    "waits for it": {"streams.asking": waits_for_it},
+    "waits not for ever": {"streams.asking": not_for_ever},
+    "loads beside": {"serving.replica": loads_beside},
+    "knows what was answered": {"streams.ticking": knows_what_was_answered},
+    "abstains": {"serving.answer": abstains},
+    "dead letters": {"streams.ticking": buries},
+    "minds the clock": {"streams.ticking": minds_the_clock, "streams.triage": minds_the_clock},
 }
 
 
 class _Changing(importlib.abc.MetaPathFinder):
     """Changes modules when they have been imported."""
 
-    def __init__(self, changes: dict[str, list[Change]]) -> None:
+    def __init__(self, changes: dict[str, list[tuple[str, Change]]]) -> None:
         self._changes = changes
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> Any:
@@ -245,8 +365,10 @@ class _Changing(importlib.abc.MetaPathFinder):
         execute, changes = spec.loader.exec_module, self._changes[name]
 
         def changed(module: ModuleType) -> None:
+            global at_hand
             execute(module)
-            for change in changes:
+            for guard, change in changes:
+                at_hand = guard
                 change(module)
 
         spec.loader.exec_module = changed  # type: ignore[method-assign]
@@ -254,8 +376,8 @@ class _Changing(importlib.abc.MetaPathFinder):
 
 
 if "FAULTS_FOLDER" in os.environ:
-    wanted: dict[str, list[Change]] = {name: [change] for name, change in ALWAYS.items()}
+    wanted: dict[str, list[tuple[str, Change]]] = {name: [("", change)] for name, change in ALWAYS.items()}
     for guard in WITHOUT & GUARDS.keys():
         for name, change in GUARDS[guard].items():
-            wanted.setdefault(name, []).append(change)
+            wanted.setdefault(name, []).append((guard, change))
     sys.meta_path.insert(0, _Changing(wanted))
