@@ -74,6 +74,17 @@ class Calendar:
         last = np.searchsorted(self.closes, _microseconds(end), side="right")
         return self.closes[first:last].astype("datetime64[us]")
 
+    def session_close(self, event_time: datetime) -> datetime:
+        """When the session closes that a bar belongs to: the first one that closes at or after the bar.
+
+        Raises:
+            Refused: no session that is known closes so late (`outside_calendar`).
+        """
+        session = int(np.searchsorted(self.closes, _microseconds(event_time), side="left"))
+        if session >= len(self.closes):
+            self._refuse_outside(event_time.isoformat())
+        return _instant(int(self.closes[session]))
+
     def next_close(self, event_time: datetime, timeframe: str) -> datetime:
         """When the bar after the one that closed at `event_time` closes.
 

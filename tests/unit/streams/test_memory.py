@@ -4,8 +4,9 @@ import pytest
 from schemas.base import Mode
 from schemas.envelope import encode
 from schemas.topics import SIGNAL_STATE
+from serving.rolling import Rolling, Worth
 from streams.decision import Moment
-from streams.memory import HELD, HELD_BEFORE, Answered, SignalMemory, read_state, state_record
+from streams.memory import HELD, HELD_BEFORE, ROLLED, SEED, Answered, SignalMemory, read_state, state_record
 from streams.publisher import Outgoing
 from streams.source import Record
 from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, decided, tick
@@ -14,9 +15,9 @@ PLACE = ("alpha", "AAPL", "1h", "live")
 
 
 def state(hours: int, partition: int = 0, revision: int = 0, mode: Mode = "live") -> Outgoing:
-    answer = batch_answer(np.array([0.9]), ["AAPL"])
+    answer = batch_answer(np.array([0.9]), ["AAPL"], worth=Worth(0.0))
     on = tick(hours, revision=revision, mode=mode)
-    signal, answered = decided(on, answer, 0, None, Moment(NOW, NOW, False))
+    signal, answered = decided(on, answer, 0, None, Moment(NOW, NOW, False, session=bar(24)))
     return state_record(("alpha", "AAPL", "1h", signal.mode), encode(signal), answered, partition)
 
 
@@ -29,6 +30,7 @@ def test_what_was_written_is_read_again() -> None:
     place, answered = read_state(record)
     assert place == PLACE
     assert (answered.bar, answered.position, answered.position_before) == ((bar(3), 2), 1, 0)
+    assert answered.rolling == Rolling.begun("2026-01-14", "1h", bar(24)).with_vote(bar(3), 0.9)
     assert (record.key, record.topic) == (b"alpha|AAPL|1h|live", SIGNAL_STATE.name)
 
 
@@ -76,8 +78,9 @@ def test_a_tombstone_is_passed_over() -> None:
         state(9, 4)._replace(headers=((HELD, b"much"),)),
         state(9, 4)._replace(headers=((HELD, b"\xff"),)),
         state(9, 4)._replace(headers=((HELD_BEFORE, b"2"),)),
+        state(9, 4)._replace(headers=((SEED, b"2026-01-14"), (ROLLED, b"\x00" * 23))),
     ],
-    ids=["no signal", "no number", "no text", "no position"],
+    ids=["no signal", "no number", "no text", "no position", "no calibration"],
 )
 def test_what_is_no_state_is_passed_over_and_the_others_are_restored(foreign: Outgoing) -> None:
     found = memory(state(1, 4), foreign, state(2, 4))
