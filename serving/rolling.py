@@ -6,7 +6,6 @@ after `window` it is that of the last `window` sessions alone. Within a session 
 """
 
 import struct
-from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,12 +83,11 @@ class Past:
             raw: the weighted mean of the votes.
             seeded: its score by the distribution out of fold.
         """
-        if not self.sessions:
+        live, share = self._live
+        if not live:
             return seeded
-        live = self._live
         below = bisect_left(live, raw)
         upto = bisect_right(live, raw, below) if below < len(live) and live[below] == raw else below
-        share = len(self.sessions) / self.window
         return (1.0 - share) * seeded + share * ((below + upto) / len(live) - 1.0)
 
     def then(self, session: bytes) -> "Past":
@@ -110,8 +108,9 @@ class Past:
         return counts + b"".join(self.sessions)
 
     @cached_property
-    def _live(self) -> "array[float]":
-        return array("d", np.sort(np.frombuffer(b"".join(self.sessions), dtype="<f8")).tolist())
+    def _live(self) -> tuple[list[float], float]:
+        """The live values, ascending, and their share of the distribution."""
+        return np.sort(np.frombuffer(b"".join(self.sessions), dtype="<f8")).tolist(), len(self.sessions) / self.window
 
 
 class Rolling(NamedTuple):
@@ -151,7 +150,7 @@ class Rolling(NamedTuple):
         elif bars >= MOST_VALUES and _step(bars + 1) > _step(bars):
             values = values[::2]
         if bars < MOST_VALUES or bars % _step(bars + 1) == 0:
-            values = (*values, raw)
+            values += (raw,)
         return Rolling(past, close, bar, bars + 1, values)
 
     def dump(self) -> bytes:

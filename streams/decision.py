@@ -61,19 +61,6 @@ class Moment(NamedTuple):
     session: datetime | None = None
 
 
-class Judged(NamedTuple):
-    """What a vote comes to.
-
-    Attributes:
-        score: NaN where the ensemble abstains.
-    """
-
-    score: float
-    confidence: float
-    p_correct: float | None
-    reasons: Reasons
-
-
 class Sheet:
     """An ensemble's answer to a batch, row by row in plain numbers: arrays are slow to read one figure at a time.
 
@@ -99,16 +86,19 @@ class Sheet:
         )
         self._votes = [*self._figures]
 
-    def judged(self, ticker: str, row: int, rolling: Rolling | None) -> Judged:
-        """What the row's vote comes to by the calibration of its session; None: that which the version brought."""
+    def judged(self, ticker: str, row: int, rolling: Rolling | None) -> tuple[float, float, float | None, Reasons]:
+        """Score (NaN where it abstains), confidence, chance of the right direction and reasons of a row.
+
+        By the calibration of its session; None: by that with which the version was deployed.
+        """
         raw = self.raw[row]
         if rolling is None or not rolling.past.sessions or raw != raw:
-            return Judged(self.score[row], self.confidence[row] or 0.0, self.p_correct[row], self.answer.reasons[row])
+            return self.score[row], self.confidence[row] or 0.0, self.p_correct[row], self.answer.reasons[row]
         worth, opinion = self.answer.worth[ticker], rolling.past.score(raw, self.opinion[row])
         expected = (self.edge_bps[row] or 0.0) / BPS
         score = drawn_in(opinion, expected, threshold=self.answer.threshold, cost=worth.cost)
-        below = BELOW_COSTS if abs(score) < abs(opinion) else ()
-        return Judged(score, abs(score), worth.chance_at(opinion), below)
+        below = () if score == opinion else BELOW_COSTS
+        return score, abs(score), worth.chance_at(opinion), below
 
     def votes(self, ticker: str, row: int) -> list[WireVote]:
         """The members' votes; none where the ensemble abstains."""
@@ -154,8 +144,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     held = 0 if newest is None else newest.position
     before = newest.position_before if newest is not None and revises else held
     rolling = _rolling(tick, answer, newest, moment.session)
-    judged = sheet.judged(tick.ticker, row, rolling)
-    score = judged.score
+    score, confidence, p_correct, reasons = sheet.judged(tick.ticker, row, rolling)
     known = score == score
     halt = moment.halt
     flat = moment.must_be_flat or not sheet.covered[row] or (halt is not None and halt.action == "flatten")
@@ -193,9 +182,9 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
         written(moment.valid_until),
         "HOLD" if abstains else VOTES[(after > before) - (after < before)],
         None if abstains else after,
-        judged.confidence,
+        confidence,
         score if known else None,
-        judged.p_correct,
+        p_correct,
         sheet.edge_bps[row],
         len(votes),
         answer.voting,
@@ -203,7 +192,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
         max(0.0, (tick.event_time - answer.trained_through).total_seconds()),
         served.gate,
         mode,
-        wire_reasons(_reasons(tick, judged.reasons, sheet.covered[row], moment)),
+        wire_reasons(_reasons(tick, reasons, sheet.covered[row], moment)),
         answer.experiment,
         answer.calibration_ids.get(tick.ticker) if rolling is None else rolling.past.calibration_id,
         0 if halt is None else halt.epoch,
