@@ -103,15 +103,25 @@ def read_state(record: Record) -> tuple[Place, Answered]:
 
     Raises:
         Undecodable: the value is no signal.
-        ValueError: the headers hold no positions, or no calibration.
+        ValueError: the headers hold no positions.
     """
     signal = decode(Signal, record.value)
     headers = dict(record.headers)
     held, before = (_position(headers.get(name)) for name in (HELD, HELD_BEFORE))
     place = (signal.ensemble, signal.ticker, signal.timeframe, signal.mode)
-    seed, rolled = headers.get(SEED), headers.get(ROLLED)
-    rolling = None if seed is None or rolled is None else load_rolling(seed.decode(), signal.timeframe, rolled)
+    rolling = _rolling(headers.get(SEED), headers.get(ROLLED), record, signal.timeframe)
     return place, Answered(signal.event_time, signal.revision, signal.id, held, before, rolling)
+
+
+def _rolling(seed: bytes | None, rolled: bytes | None, record: Record, timeframe: str) -> Rolling | None:
+    """The calibration of a state; one that cannot be read begins anew: what is held must be known all the same."""
+    if seed is None or rolled is None:
+        return None
+    try:
+        return load_rolling(seed.decode(), timeframe, rolled)
+    except ValueError as error:
+        log.error("no_calibration", partition=record.partition, offset=record.offset, error=str(error))
+        return None
 
 
 def _position(header: bytes | None) -> int:

@@ -78,9 +78,8 @@ def test_a_tombstone_is_passed_over() -> None:
         state(9, 4)._replace(headers=((HELD, b"much"),)),
         state(9, 4)._replace(headers=((HELD, b"\xff"),)),
         state(9, 4)._replace(headers=((HELD_BEFORE, b"2"),)),
-        state(9, 4)._replace(headers=((SEED, b"2026-01-14"), (ROLLED, b"\x00" * 23))),
     ],
-    ids=["no signal", "no number", "no text", "no position", "no calibration"],
+    ids=["no signal", "no number", "no text", "no position"],
 )
 def test_what_is_no_state_is_passed_over_and_the_others_are_restored(foreign: Outgoing) -> None:
     found = memory(state(1, 4), foreign, state(2, 4))
@@ -88,6 +87,15 @@ def test_what_is_no_state_is_passed_over_and_the_others_are_restored(foreign: Ou
     newest = found.newest(PLACE)
     assert newest is not None
     assert newest.event_time == bar(2)
+
+
+@pytest.mark.parametrize(("seed", "rolled"), [(b"2026-01-14", b"\x00" * 23), (b"\xff", b"")])
+def test_of_a_state_with_a_calibration_that_cannot_be_read_what_is_held_counts(seed: bytes, rolled: bytes) -> None:
+    found = memory(state(2)._replace(headers=((HELD, b"1"), (SEED, seed), (ROLLED, rolled))))
+    found.restore([0])
+    newest = found.newest(PLACE)
+    assert newest is not None
+    assert (newest.event_time, newest.position, newest.rolling) == (bar(2), 1, None)
 
 
 def test_what_is_remembered_replaces_what_was() -> None:
