@@ -11,6 +11,7 @@ from orchestrator.core.arrays import Flags, Floats, Integers, Positions, Times
 from orchestrator.core.dataset import SessionPolicy
 from schemas.base import Reason, Voting
 from serving.decision import decide
+from serving.rolling import Worth
 from serving.version import LoadedVersion, Panel, ServedVersion
 from serving.voting import BPS
 
@@ -63,11 +64,12 @@ class BatchAnswer:
     """What one version of an ensemble says to each of n ticks.
 
     Rows that the ensemble does not cover are not `covered` (n,), and empty. A row in which it abstains has a score of
-    NaN and its `reasons`. `score`, `confidence`, `p_correct` and `edge_bps` are (n,); `votes`, `strengths`,
-    `confidences` and `predictions` are (n, m), their columns the `members` of the row's ticker, in order; columns
-    beyond those are NaN (0 in `votes`), and those of a row in which it abstains mean nothing. A vote is 1 BUY, -1 SELL,
-    0 HOLD. `edge_bps` is the expected return over
-    `horizon` bars.
+    NaN and its `reasons`. `score`, `confidence`, `p_correct` and `edge_bps` are (n,), by the calibration that the
+    version was deployed with; `raw` (n,) is the vote before it, `opinion` (n,) the score before costs, and `worth` has
+    the tickers whose calibration is to be rolled forward (`serving.rolling`). `votes`, `strengths`, `confidences` and
+    `predictions` are (n, m), their columns the `members` of the row's ticker, in order; columns beyond those are NaN (0
+    in `votes`), and those of a row in which it abstains mean nothing. A vote is 1 BUY, -1 SELL, 0 HOLD. `edge_bps` is
+    the expected return over `horizon` bars.
     """
 
     served: ServedVersion
@@ -80,7 +82,10 @@ class BatchAnswer:
     trained_through: datetime
     members: Mapping[str, tuple[str, ...]]
     calibration_ids: Mapping[str, str]
+    worth: Mapping[str, Worth]
     covered: Flags
+    raw: Floats
+    opinion: Floats
     score: Floats
     confidence: Floats
     p_correct: Floats
@@ -116,7 +121,7 @@ def answer(loaded: LoadedVersion, batch: FeatureBatch) -> BatchAnswer:
     groups = _groups(loaded, batch)
     width = max((len(panel.voters) for panel, _ in groups.values()), default=0)
     covered, votes = np.zeros(rows, dtype=np.bool_), np.zeros((rows, width), dtype=np.int8)
-    score, confidence, p_correct, edge = np.full((4, rows), np.nan)
+    raw, opinion, score, confidence, p_correct, edge = np.full((6, rows), np.nan)
     strengths, confidences, predictions = np.full((3, rows, width), np.nan)
     reasons: list[Reasons] = [()] * rows
     place = {name: number for number, name in enumerate(batch.names)}
@@ -130,6 +135,7 @@ def answer(loaded: LoadedVersion, batch: FeatureBatch) -> BatchAnswer:
         given = np.isfinite(ballot.score)
         members = slice(0, len(panel.voters))
         covered[group] = True
+        raw[group], opinion[group] = ballot.raw, ballot.opinion
         score[group], confidence[group], p_correct[group] = ballot.score, ballot.confidence, ballot.p_correct
         edge[group] = ballot.expected * BPS
         votes[group, members] = ballot.votes
@@ -151,7 +157,10 @@ def answer(loaded: LoadedVersion, batch: FeatureBatch) -> BatchAnswer:
         trained_through=manifest.trained_through,
         members={ticker: tuple(voter.member for voter in panel.voters) for ticker, (panel, _) in groups.items()},
         calibration_ids={ticker: panel.calibration_id for ticker, (panel, _) in groups.items()},
+        worth={ticker: panel.worth for ticker, (panel, _) in groups.items() if panel.worth is not None},
         covered=covered,
+        raw=raw,
+        opinion=opinion,
         score=score,
         confidence=confidence,
         p_correct=p_correct,

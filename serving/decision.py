@@ -28,12 +28,14 @@ class Rules:
 class Ballot:
     """What was decided on n ticks, and by which votes of m members; a row with any prediction missing is NaN.
 
-    `opinion` (n,) is the score before costs, `score` (n,) after them: where `below_costs` (n,), it is drawn in to the
-    threshold so that no position is entered. `confidence` (n,) is |score| of a soft vote, the winner's share of a hard
-    one; `p_correct` (n,) the chance that the score's direction is right; `expected` (n,) the expected return in the
-    target's unit. `votes`, `strengths` and `confidences` are (n, m).
+    `raw` (n,) is the weighted mean of the strengths, NaN of a hard vote. `opinion` (n,) is the score before costs,
+    `score` (n,) after them: where `below_costs` (n,), it is drawn in to the threshold so that no position is entered.
+    `confidence` (n,) is |score| of a soft vote, the winner's share of a hard one; `p_correct` (n,) the chance that the
+    score's direction is right; `expected` (n,) the expected return in the target's unit. `votes`, `strengths` and
+    `confidences` are (n, m).
     """
 
+    raw: Floats
     opinion: Floats
     score: Floats
     confidence: Floats
@@ -51,13 +53,16 @@ def decide(prediction: Floats, calibration: TickerCalibration, rules: Rules) -> 
     confidences = calibration.confidences(strengths)
     votes = member_votes(prediction, rules.min_edge_bps)
     expected = expected_return(prediction, confidences, rules.weight)
+    raw = np.full(len(prediction), np.nan)
     if rules.voting == "soft":
-        opinion = calibration.score(soft(strengths, confidences, rules.weight))
+        raw = soft(strengths, confidences, rules.weight)
+        opinion = calibration.score(raw)
     else:
         opinion, share = majority(votes, rules.weight)
         opinion = np.where(np.isnan(expected), np.nan, opinion)
     score = without_edge(opinion, expected, threshold=rules.threshold, cost=rules.cost)
     return Ballot(
+        raw=raw,
         opinion=opinion,
         score=score,
         confidence=np.abs(score) if rules.voting == "soft" else np.where(np.isnan(expected), np.nan, share),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from serving.artifacts import Artifacts
 from serving.calibration import MemberCalibration, Reliability, TickerCalibration
 from serving.decision import Rules
 from serving.manifest import EnsembleManifest, Knots, Member, MemberRecord, read_manifest
+from serving.rolling import Worth
 
 GateOutcome = Literal["passed", "overridden"]
 
@@ -76,6 +78,15 @@ class Panel:
     calibration: TickerCalibration
     calibration_id: str
     rules: Rules
+
+    @cached_property
+    def worth(self) -> Worth | None:
+        """What a score is worth, for whoever rolls the calibration forward; None: there is none to be rolled."""
+        if self.calibration.reference is None:
+            return None
+        curve = self.calibration.reliability
+        knots = () if curve is None else (tuple(curve.strength.tolist()), tuple(curve.chance.tolist()))
+        return Worth(self.rules.cost, *knots)
 
 
 @dataclass(frozen=True, eq=False)

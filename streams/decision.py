@@ -10,11 +10,13 @@ import numpy as np
 from orchestrator.core.arrays import Floats
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.halting import Effect, restrained
-from orchestrator.core.position import position
+from orchestrator.core.position import drawn_in, position
 from schemas.base import Reason, format_instant
 from schemas.codec import Tick, WireSignal, WireVote, wire_reasons
 from schemas.signals import written_id
-from serving.answer import BatchAnswer
+from serving.answer import BELOW_COSTS, BatchAnswer, Reasons
+from serving.rolling import Rolling
+from serving.voting import BPS
 from streams.controls import reason as halted
 from streams.memory import Answered
 from streams.routes import heard_on
@@ -48,6 +50,7 @@ class Moment(NamedTuple):
         must_be_flat: the position would be held over a close that the session policy forbids.
         halt: the halt in effect.
         too_old: why the ensemble must abstain for its age.
+        session: when the session of the bar closes; None: calibrations are not rolled forward.
     """
 
     now: datetime
@@ -55,6 +58,7 @@ class Moment(NamedTuple):
     must_be_flat: bool
     halt: Effect | None = None
     too_old: Reason | None = None
+    session: datetime | None = None
 
 
 class Sheet:
@@ -67,6 +71,8 @@ class Sheet:
     def __init__(self, answer: BatchAnswer) -> None:
         self.answer = answer
         self.covered: list[bool] = answer.covered.tolist()
+        self.raw: list[float] = answer.raw.tolist()
+        self.opinion: list[float] = answer.opinion.tolist()
         self.score: list[float] = answer.score.tolist()
         self.confidence = _known(answer.confidence)
         self.p_correct = _known(answer.p_correct)
@@ -79,6 +85,20 @@ class Sheet:
             strict=True,
         )
         self._votes = [*self._figures]
+
+    def judged(self, ticker: str, row: int, rolling: Rolling | None) -> tuple[float, float, float | None, Reasons]:
+        """Score (NaN where it abstains), confidence, chance of the right direction and reasons of a row.
+
+        By the calibration of its session; None: by that with which the version was deployed.
+        """
+        raw = self.raw[row]
+        if rolling is None or not rolling.past.sessions or raw != raw:
+            return self.score[row], self.confidence[row] or 0.0, self.p_correct[row], self.answer.reasons[row]
+        worth, opinion = self.answer.worth[ticker], rolling.past.score(raw, self.opinion[row])
+        expected = (self.edge_bps[row] or 0.0) / BPS
+        score = drawn_in(opinion, expected, threshold=self.answer.threshold, cost=worth.cost)
+        below = () if score == opinion else BELOW_COSTS
+        return score, abs(score), worth.chance_at(opinion), below
 
     def votes(self, ticker: str, row: int) -> list[WireVote]:
         """The members' votes; none where the ensemble abstains."""
@@ -123,7 +143,8 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     revises = newest is not None and newest.event_time == tick.event_time
     held = 0 if newest is None else newest.position
     before = newest.position_before if newest is not None and revises else held
-    score = sheet.score[row]
+    rolling = _rolling(tick, answer, newest, moment.session)
+    score, confidence, p_correct, reasons = sheet.judged(tick.ticker, row, rolling)
     known = score == score
     halt = moment.halt
     flat = moment.must_be_flat or not sheet.covered[row] or (halt is not None and halt.action == "flatten")
@@ -161,9 +182,9 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
         written(moment.valid_until),
         "HOLD" if abstains else VOTES[(after > before) - (after < before)],
         None if abstains else after,
-        sheet.confidence[row] or 0.0,
+        confidence,
         score if known else None,
-        sheet.p_correct[row],
+        p_correct,
         sheet.edge_bps[row],
         len(votes),
         answer.voting,
@@ -171,20 +192,32 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
         max(0.0, (tick.event_time - answer.trained_through).total_seconds()),
         served.gate,
         mode,
-        wire_reasons(_reasons(tick, sheet, row, moment)),
+        wire_reasons(_reasons(tick, reasons, sheet.covered[row], moment)),
         answer.experiment,
-        answer.calibration_ids.get(tick.ticker),
+        answer.calibration_ids.get(tick.ticker) if rolling is None else rolling.past.calibration_id,
         0 if halt is None else halt.epoch,
         tick.price,
     )
-    return signal, Answered(tick.event_time, tick.revision, identity, after, before)
+    raw = sheet.raw[row]
+    if rolling is not None and raw == raw:
+        rolling = rolling.with_vote(tick.event_time, raw)
+    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling)
 
 
-def _reasons(tick: Tick, sheet: Sheet, row: int, moment: Moment) -> tuple[Reason, ...]:
-    reasons = sheet.answer.reasons[row]
+def _rolling(tick: Tick, answer: BatchAnswer, newest: Answered | None, session: datetime | None) -> Rolling | None:
+    """What the tick's session is calibrated by: another version begins with its own; None: with nothing that rolls."""
+    if session is None or tick.ticker not in answer.worth:
+        return None
+    known, seed = None if newest is None else newest.rolling, answer.calibration_ids[tick.ticker]
+    if known is None or known.past.seed != seed:
+        return Rolling.begun(seed, tick.timeframe, session)
+    return known.at(session)
+
+
+def _reasons(tick: Tick, reasons: Reasons, covered: bool, moment: Moment) -> Reasons:
     if tick.trading_status == "halted":
         reasons = (*reasons, _HALTED)
-    if not sheet.covered[row]:
+    if not covered:
         reasons = (*reasons, _NOT_COVERED)
     if moment.must_be_flat:
         reasons = (*reasons, _FLAT)

@@ -14,6 +14,7 @@ import structlog
 from schemas.envelope import Undecodable, decode
 from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE
+from serving.rolling import Rolling, load_rolling
 from streams.publisher import Outgoing
 from streams.source import Record
 
@@ -23,6 +24,7 @@ Place = tuple[str, str, str, str]
 """Ensemble, ticker, timeframe, and the mode of the signals: what is replayed or on paper changes nothing live."""
 
 HELD, HELD_BEFORE = "held_position", "held_position_before"
+SEED, ROLLED = "calibration_seed", "calibration_rolled"
 
 
 class Answered(NamedTuple):
@@ -31,6 +33,7 @@ class Answered(NamedTuple):
     Attributes:
         position: what is held after it; an abstention leaves what was held.
         position_before: what was held before it, for a revision that answers the same bar again.
+        rolling: what its votes are calibrated by; None: by nothing that rolls.
     """
 
     event_time: datetime
@@ -38,6 +41,7 @@ class Answered(NamedTuple):
     signal_id: str
     position: int
     position_before: int
+    rolling: Rolling | None = None
 
     @property
     def bar(self) -> tuple[datetime, int]:
@@ -88,10 +92,9 @@ def state_partition(tick_partition: int) -> int:
 
 def state_record(place: Place, signal: bytes, answered: Answered, tick_partition: int) -> Outgoing:
     """The record that makes an answer, written as it was published, found again after a restart or a rebalance."""
-    headers = (
-        (HELD, str(answered.position).encode()),
-        (HELD_BEFORE, str(answered.position_before).encode()),
-    )
+    headers = [(HELD, str(answered.position).encode()), (HELD_BEFORE, str(answered.position_before).encode())]
+    if answered.rolling is not None:
+        headers += [(SEED, answered.rolling.past.seed.encode()), (ROLLED, answered.rolling.dump())]
     return Outgoing(SIGNAL_STATE.name, "|".join(place).encode(), signal, headers, state_partition(tick_partition))
 
 
@@ -106,7 +109,19 @@ def read_state(record: Record) -> tuple[Place, Answered]:
     headers = dict(record.headers)
     held, before = (_position(headers.get(name)) for name in (HELD, HELD_BEFORE))
     place = (signal.ensemble, signal.ticker, signal.timeframe, signal.mode)
-    return place, Answered(signal.event_time, signal.revision, signal.id, held, before)
+    rolling = _rolling(headers.get(SEED), headers.get(ROLLED), record, signal.timeframe)
+    return place, Answered(signal.event_time, signal.revision, signal.id, held, before, rolling)
+
+
+def _rolling(seed: bytes | None, rolled: bytes | None, record: Record, timeframe: str) -> Rolling | None:
+    """The calibration of a state; one that cannot be read begins anew: what is held must be known all the same."""
+    if seed is None or rolled is None:
+        return None
+    try:
+        return load_rolling(seed.decode(), timeframe, rolled)
+    except ValueError as error:
+        log.error("no_calibration", partition=record.partition, offset=record.offset, error=str(error))
+        return None
 
 
 def _position(header: bytes | None) -> int:

@@ -111,6 +111,7 @@ class TickPath:
         self._controls = controls
         self._pulse = pulse
         self._valid_until = lru_cache(maxsize=4096)(self._next_valid_until)
+        self._session = lru_cache(maxsize=4096)(calendar.session_close)
         self._deciding = asyncio.Lock()
 
     async def take(self, records: Sequence[Record]) -> None:
@@ -248,6 +249,7 @@ class TickPath:
             must_be_flat(tick, answer, self._calendar),
             None if mode == "replay" else self._controls.on(place[0], tick.ticker, now),
             too_old(answer.trained_through, tick.event_time, self._rules.most_age),
+            self._session(tick.event_time),
         )
         signal, answered = decide(tick, sheet, said.row, before(tick, self._memory.newest(place)), moment)
         self._memory.remember(place, answered)

@@ -75,15 +75,15 @@ class Calendar:
         return self.closes[first:last].astype("datetime64[us]")
 
     def session_close(self, event_time: datetime) -> datetime:
-        """The close of the session that a bar belongs to, as in `session_index`.
+        """When the session closes that a bar belongs to: the first one that closes at or after the bar.
 
         Raises:
-            Refused: the time lies outside the calendar (`outside_calendar`).
+            Refused: no session that is known closes so late (`outside_calendar`).
         """
-        now = _microseconds(event_time)
-        if not self.opens[0] <= now <= self.closes[-1]:
+        session = int(np.searchsorted(self.closes, _microseconds(event_time), side="left"))
+        if session >= len(self.closes):
             self._refuse_outside(event_time.isoformat())
-        return _instant(int(self.closes[np.searchsorted(self.closes, now, side="left")]))
+        return _instant(int(self.closes[session]))
 
     def next_close(self, event_time: datetime, timeframe: str) -> datetime:
         """When the bar after the one that closed at `event_time` closes.

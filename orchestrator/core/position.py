@@ -50,6 +50,12 @@ def positions(
     return held.astype(np.int8)
 
 
+def drawn_in(score: float, expected: float, *, threshold: float, cost: float) -> float:
+    """`without_edge` of one score that is not NaN."""
+    direction = (score > 0) - (score < 0)
+    return min(max(score, -threshold), threshold) if direction * expected < 2 * cost else score
+
+
 def without_edge(scores: Floats, expected: Floats, *, threshold: float, cost: float) -> Floats:
     """The scores, drawn in to +-`threshold` where the expected return does not pay for going in and out again.
 

@@ -5,25 +5,29 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
+from orchestrator.core.arrays import Floats
 from orchestrator.core.bars import Bars
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.dataset import Terms, prepare
-from orchestrator.core.position import positions
+from orchestrator.core.position import positions, without_edge
 from orchestrator.core.profit import net_returns
 from orchestrator.core.scoring import trade
+from orchestrator.core.strength import calibrated
 from orchestrator.features.parquet import ParquetFeatures
 from schemas.envelope import decode, encode
 from schemas.signals import Signal
 from schemas.topics import FEATURE_TICKS, SIGNALS_REPLAY
 from serving.answer import BatchAnswer, FeatureBatch, answer
 from serving.artifacts import Artifacts
+from serving.rolling import DAILY_SESSIONS
 from serving.version import LoadedVersion, ServedVersion, load_version
+from serving.voting import BPS
 from streams.demo.outcome import held
 from streams.replay import tick_of
 from streams.source import Record
@@ -46,7 +50,7 @@ class Played:
     version: LoadedVersion
 
     def offline(self, ticker: str) -> BatchAnswer:
-        """What the version says when it is asked about a ticker's bars at once."""
+        """What the version says of a ticker's bars at once, its calibration rolled forward over all of them."""
         bars = self.bars[ticker]
         batch = FeatureBatch(
             timeframe=bars.timeframe,
@@ -56,7 +60,8 @@ class Played:
             event_time=bars.event_time,
             bound=np.zeros(len(bars), dtype=np.bool_),
         )
-        return answer(self.version, batch)
+        said = answer(self.version, batch)
+        return replace(said, score=_rolled(said, self.version.manifest.tickers[ticker].cost))
 
     def online(self, ticker: str) -> list[Signal]:
         """What was said of a ticker's bars the first time."""
@@ -91,6 +96,16 @@ def played(service: Service) -> Played:
     return Played(bars, _by_ticker(records), _version(service))
 
 
+def _rolled(said: BatchAnswer, cost: float) -> Floats:
+    """The scores of daily bars: each is a session, and is judged by the 250 before it."""
+    opinion = said.opinion.copy()
+    for row in range(1, len(opinion)):
+        live = np.sort(said.raw[max(0, row - DAILY_SESSIONS) : row])
+        share = len(live) / DAILY_SESSIONS
+        opinion[row] = (1 - share) * said.opinion[row] + share * float(calibrated(said.raw[row : row + 1], live)[0])
+    return without_edge(opinion, said.edge_bps / BPS, threshold=said.threshold, cost=cost)
+
+
 def _by_ticker(records: list[Record]) -> dict[str, list[bytes]]:
     said: dict[str, list[bytes]] = defaultdict(list)
     for record in records:
@@ -119,9 +134,10 @@ def test_a_signal_from_the_topic_is_the_one_computed_from_the_parquet(played: Pl
         assert each.score == pytest.approx(offline.score[row], rel=1e-12, nan_ok=True)
         assert each.edge_bps == pytest.approx(offline.edge_bps[row], rel=1e-12)
         assert [vote.predicted_return for vote in each.votes] == pytest.approx(offline.predictions[row], rel=1e-12)
-        assert each.calibration_id == offline.calibration_ids[ticker]
         assert each.target_position == targets[row]
     assert len({each.target_position for each in online}) > 1
+    assert online[0].calibration_id == offline.calibration_ids[ticker]
+    assert len({each.calibration_id for each in online}) == BARS
 
 
 @pytest.mark.parametrize("ticker", TICKERS)

@@ -16,6 +16,7 @@ from orchestrator.core.calendar import calendar_named
 from schemas.envelope import decode, read_headers
 from schemas.signals import Signal
 from schemas.topics import SIGNAL_STATE, SIGNALS_BY_MODE
+from serving.rolling import Worth
 from streams import delivery
 from streams.delivery import AtLeastOnce
 from streams.heartbeats import Pulse
@@ -47,6 +48,10 @@ ROUTES = (
 PARTITIONS = {"AAPL": 3, "MSFT": 12, "IBM": 5}
 """One of them beyond the partitions of signal-state: an operator may have made more for the ticks."""
 
+LAST_HOUR = 40
+"""The hours of the ticks lie in three sessions."""
+WORTH = Worth(0.0, (0.2, 0.9), (0.5, 0.6))
+
 scores = st.sampled_from([-1.0, -0.8, -0.5, -0.1, 0.0, 0.1, 0.5, 0.8, 1.0]) | st.none()
 features = st.one_of(
     scores.map(lambda score: {"score": score}),
@@ -56,7 +61,7 @@ features = st.one_of(
 )
 ticks = st.builds(
     lambda hours, **fields: tick(hours, **fields),
-    st.integers(0, 5),
+    st.sampled_from([0, 1, 2, 24, 25, LAST_HOUR]),
     ticker=st.sampled_from(["AAPL", "AAPL", "MSFT", "IBM"]),
     revision=st.integers(0, 2),
     mode=st.sampled_from(["live", "live", "live", "replay"]),
@@ -109,7 +114,7 @@ def line(states: Sequence[Outgoing] = (), *, covering: Sequence[Route] = ROUTES)
     publisher = FakePublisher()
     memory = SignalMemory(lambda partitions: [each for each in as_read(states) if each.partition in partitions])
     path = TickPath(
-        answerer=FakeAnswerer({"alpha": served("alpha"), "beta": served("beta", mode="paper")}),
+        answerer=FakeAnswerer({"alpha": served("alpha"), "beta": served("beta", mode="paper")}, worth=WORTH),
         routes=routes,
         memory=memory,
         delivery=AtLeastOnce(publisher),
@@ -158,7 +163,7 @@ def test_each_covering_ensemble_answers_each_bar_that_moves_on_exactly_once(
     expected = []
     for each in stream:
         value = json.loads(each.value) if each.value and each.value.startswith(b'{"schema') else None
-        if value is None or value["event_time"] > bar(5).strftime("%Y-%m-%dT%H:%M:%S.%fZ"):
+        if value is None or value["event_time"] > bar(LAST_HOUR).strftime("%Y-%m-%dT%H:%M:%S.%fZ"):
             continue
         for route in ROUTES:
             mode = route.mode if value["mode"] == "live" else value["mode"]

@@ -69,6 +69,18 @@ def test_a_bar_belongs_to_the_session_that_closes_at_or_after_it() -> None:
     assert (index - index[0]).tolist() == [0, 1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("event_time", "close"),
+    [
+        ("2024-07-03 17:00", "2024-07-03 17:00"),
+        ("2024-07-03 17:01", "2024-07-05 20:00"),
+        ("2024-07-06 12:00", "2024-07-08 20:00"),
+    ],
+)
+def test_the_session_of_a_bar_closes_at_or_after_it(event_time: str, close: str) -> None:
+    assert calendar_named("XNYS").session_close(utc(event_time)) == utc(close)
+
+
 def test_the_closes_of_a_span_include_both_its_ends() -> None:
     closes = calendar_named("XNYS").session_closes(utc("2024-07-03 17:00"), utc("2024-07-08 20:00"))
     assert closes.astype(str).tolist() == [
@@ -89,6 +101,8 @@ def test_times_outside_the_calendar_are_refused() -> None:
     calendar = calendar_named("XNYS")
     with pytest.raises(Refused, match="outside_calendar"):
         calendar.session_index(np.array(["1970-01-01"], "datetime64[us]"))
+    with pytest.raises(Refused, match="outside_calendar"):
+        calendar.session_close(utc("2051-06-01"))
     for timeframe in ("1d", "5m", "1w"):
         with pytest.raises(Refused, match="outside_calendar"):
             calendar.next_close(utc("2051-06-01"), timeframe)

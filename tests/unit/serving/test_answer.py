@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +143,22 @@ def test_a_strong_feature_makes_a_strong_signal(loaded: LoadedVersion) -> None:
     assert (found.edge_bps * [1, -1] > 100).all()
     assert (found.p_correct > 0.5).all()
     assert found.votes.tolist() == [[1, 1], [-1, -1]]
+
+
+def test_what_a_soft_vote_was_before_its_calibration_is_told_with_what_rolling_it_forward_takes(
+    loaded: LoadedVersion,
+) -> None:
+    found = answer(loaded, batch(("AAPL", "TSLA"), np.array([[0.5, 0.0, 0.0]] * 2)))
+    panel = loaded.panels["AAPL"]
+    assert found.worth == {"AAPL": panel.worth}
+    assert panel.worth is not None
+    assert found.opinion[:1].tolist() == panel.calibration.score(found.raw[:1]).tolist()
+    assert panel.worth.chance_at(found.opinion[0]) == pytest.approx(found.p_correct[0])
+    assert np.isnan([found.raw[1], found.opinion[1]]).all()
+
+
+@pytest.mark.parametrize("rules", [{"voting": "hard"}, {"calibration": "none"}])
+def test_of_a_hard_vote_and_of_one_without_calibration_nothing_rolls(tmp_path: Path, rules: dict[str, Any]) -> None:
+    found = answer(load(tmp_path, replace(draft(candidate("t1")), **rules)), batch(("AAPL",)))
+    assert found.worth == {}
+    assert np.isfinite(found.score).all()

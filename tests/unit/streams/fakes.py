@@ -20,6 +20,7 @@ from schemas.ticks import FeatureTick
 from schemas.topics import FEATURE_TICKS
 from serving.answer import BatchAnswer, FeatureBatch, Part, Reasons
 from serving.replica import NotServing
+from serving.rolling import Worth
 from serving.version import ServedVersion
 from streams.decision import Moment, Sheet, decide
 from streams.memory import Answered
@@ -131,8 +132,11 @@ def batch_answer(
     by: ServedVersion | None = None,
     session_policy: SessionPolicy = "hold",
     covered: Sequence[bool] | None = None,
+    worth: Worth | None = None,
+    calibration_id: str = "2026-01-14",
 ) -> BatchAnswer:
-    """What an ensemble of two members that agree says; NaN: it abstains."""
+    """What an ensemble of two members that agree says; NaN: it abstains. Its calibration rolls where a score's `worth`
+    is given."""
     members = np.tile(np.asarray(scores, dtype=np.float64)[:, None], (1, len(MEMBERS)))
     missing: list[Reasons] = [MISSING if abstains else () for abstains in np.isnan(scores)]
     return BatchAnswer(
@@ -145,8 +149,11 @@ def batch_answer(
         session_policy=session_policy,
         trained_through=bar(-24),
         members=dict.fromkeys(tickers, MEMBERS),
-        calibration_ids=dict.fromkeys(tickers, "2026-01-14"),
+        calibration_ids=dict.fromkeys(tickers, calibration_id),
+        worth={} if worth is None else dict.fromkeys(tickers, worth),
         covered=np.ones(len(scores), dtype=np.bool_) if covered is None else np.asarray(covered, dtype=np.bool_),
+        raw=np.asarray(scores, dtype=np.float64),
+        opinion=np.asarray(scores, dtype=np.float64),
         score=np.asarray(scores, dtype=np.float64),
         confidence=np.abs(scores),
         p_correct=np.where(np.isnan(scores), np.nan, 0.55),
@@ -196,6 +203,8 @@ class FakeAnswerer:
         on_absence: called before a refusal.
         hanging: an ensemble answers only when its hurdle is opened.
         uncovered: instruments that no version covers.
+        worth: of a score, where calibrations roll.
+        calibration_id: of the versions.
     """
 
     versions: dict[str, ServedVersion]
@@ -205,6 +214,8 @@ class FakeAnswerer:
     on_absence: Callable[[], None] = lambda: None
     hanging: dict[str, Hurdle] = field(default_factory=dict)
     uncovered: set[str] = field(default_factory=set)
+    worth: Worth | None = None
+    calibration_id: str = "2026-01-14"
 
     async def answer(self, ensemble: str, batch: FeatureBatch) -> tuple[Part, ...]:
         self.asked.append((ensemble, batch))
@@ -223,6 +234,8 @@ class FakeAnswerer:
             by=self.versions[ensemble],
             session_policy=self.session_policy,
             covered=[ticker not in self.uncovered for ticker in batch.tickers],
+            worth=self.worth,
+            calibration_id=self.calibration_id,
         )
         return (Part.whole(answer),)
 

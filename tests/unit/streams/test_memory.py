@@ -4,8 +4,9 @@ import pytest
 from schemas.base import Mode
 from schemas.envelope import encode
 from schemas.topics import SIGNAL_STATE
+from serving.rolling import Rolling, Worth
 from streams.decision import Moment
-from streams.memory import HELD, HELD_BEFORE, Answered, SignalMemory, read_state, state_record
+from streams.memory import HELD, HELD_BEFORE, ROLLED, SEED, Answered, SignalMemory, read_state, state_record
 from streams.publisher import Outgoing
 from streams.source import Record
 from tests.unit.streams.fakes import NOW, as_read, bar, batch_answer, decided, tick
@@ -14,9 +15,9 @@ PLACE = ("alpha", "AAPL", "1h", "live")
 
 
 def state(hours: int, partition: int = 0, revision: int = 0, mode: Mode = "live") -> Outgoing:
-    answer = batch_answer(np.array([0.9]), ["AAPL"])
+    answer = batch_answer(np.array([0.9]), ["AAPL"], worth=Worth(0.0))
     on = tick(hours, revision=revision, mode=mode)
-    signal, answered = decided(on, answer, 0, None, Moment(NOW, NOW, False))
+    signal, answered = decided(on, answer, 0, None, Moment(NOW, NOW, False, session=bar(24)))
     return state_record(("alpha", "AAPL", "1h", signal.mode), encode(signal), answered, partition)
 
 
@@ -29,6 +30,7 @@ def test_what_was_written_is_read_again() -> None:
     place, answered = read_state(record)
     assert place == PLACE
     assert (answered.bar, answered.position, answered.position_before) == ((bar(3), 2), 1, 0)
+    assert answered.rolling == Rolling.begun("2026-01-14", "1h", bar(24)).with_vote(bar(3), 0.9)
     assert (record.key, record.topic) == (b"alpha|AAPL|1h|live", SIGNAL_STATE.name)
 
 
@@ -85,6 +87,15 @@ def test_what_is_no_state_is_passed_over_and_the_others_are_restored(foreign: Ou
     newest = found.newest(PLACE)
     assert newest is not None
     assert newest.event_time == bar(2)
+
+
+@pytest.mark.parametrize(("seed", "rolled"), [(b"2026-01-14", b"\x00" * 23), (b"\xff", b"")])
+def test_of_a_state_with_a_calibration_that_cannot_be_read_what_is_held_counts(seed: bytes, rolled: bytes) -> None:
+    found = memory(state(2)._replace(headers=((HELD, b"1"), (SEED, seed), (ROLLED, rolled))))
+    found.restore([0])
+    newest = found.newest(PLACE)
+    assert newest is not None
+    assert (newest.event_time, newest.position, newest.rolling) == (bar(2), 1, None)
 
 
 def test_what_is_remembered_replaces_what_was() -> None:

@@ -16,6 +16,7 @@ from schemas.dead_letter import read_dead_letter
 from schemas.envelope import decode, read_headers
 from schemas.signals import Signal, TickSkipped
 from schemas.topics import SIGNAL_STATE, SIGNALS, SIGNALS_BY_MODE, SIGNALS_PAPER, SIGNALS_REPLAY
+from serving.rolling import Worth
 from streams import asking, delivery
 from streams.delivery import AtLeastOnce
 from streams.heartbeats import Pulse
@@ -472,6 +473,32 @@ async def test_a_flat_at_close_policy_leaves_no_position_over_the_close(line: Li
         (0, "HOLD", ["flat_at_close"]),
         (1, "BUY", []),
     ]
+
+
+async def test_the_calibration_moves_on_with_each_session_and_another_version_begins_with_its_own(line: Line) -> None:
+    line.answerer.worth = Worth(0.0, (0.0, 1.0), (0.5, 0.7))
+    hours = [(1, 0.9), (2, 0.1), (24, 0.9), (25, 0.9), (26, 0.8)]
+    await line.path.take([record(tick(*each), offset) for offset, each in enumerate(hours)])
+    first, second = line.signals[:3], line.signals[3:]
+    assert [each.score for each in first] == [0.9, 0.1, 0.9]
+    # One of twenty sessions has been lived: of its three votes one is below 0.9 and two are its like, one is below 0.8.
+    assert [each.score for each in second] == pytest.approx([0.95 * 0.9 + 0.05 / 3, 0.95 * 0.8 - 0.05 / 3])
+    assert [each.confidence for each in second] == [each.score for each in second]
+    assert second[0].p_correct == pytest.approx(0.5 + 0.2 * second[0].confidence)
+    assert [len({each.calibration_id for each in part}) for part in (first, second, line.signals)] == [1, 1, 2]
+    line.answerer.calibration_id = "another"
+    await line.path.take([record(tick(27, 0.9))])
+    assert (line.signals[-1].score, line.signals[-1].calibration_id) == (0.9, "another")
+
+
+async def test_what_costs_more_than_it_brings_is_judged_by_the_score_of_the_session(line: Line) -> None:
+    line.answerer.worth = Worth(0.0004)
+    await line.path.take([record(tick(1, 0.1))])
+    # 7.2 basis points are expected for a round trip of 8.
+    await line.path.take([record(tick(25, 0.72))])
+    signal = line.signals[-1]
+    assert (signal.signal, signal.score, signal.p_correct) == ("HOLD", 0.7, None)
+    assert [reason.code for reason in signal.reasons] == ["edge_below_costs"]
 
 
 async def test_a_batch_that_nobody_covers_publishes_nothing(line: Line) -> None:
