@@ -318,18 +318,16 @@ def throughput(bench: Bench, ticks: int, python: str, algorithm: str, *, everyon
 
 def latency(bench: Bench) -> tuple[Figures, Figures]:
     """Milliseconds from a tick's producing to its output's being read: ours, librdkafka's, and ours beside a search."""
-    with bench.service("elasticnet", LOG_LEVEL="info") as service:
+    topic, group = bench.topic(f"bench-floor-{time.monotonic_ns()}"), f"bench-floor-{time.monotonic_ns()}"
+    bench.stand(group, bench.ends(FEATURE_TICKS.name))
+    with contender(bench, "floor", sys.executable, topic=topic, group=group):
+        time.sleep(5)
+        floor = _paced(bench, topic, SECONDS)
+    _say(f"latency floor {floor}")
+    with bench.service("elasticnet") as service:
         _paced(bench, SIGNALS.name, 3)
         ours = _paced(bench, SIGNALS.name, SECONDS)
         _say(f"latency ours {ours}")
-        topic = bench.topic(f"bench-floor-{time.monotonic_ns()}")
-        group = f"bench-floor-{time.monotonic_ns()}"
-        bench.stand(group, bench.ends(FEATURE_TICKS.name))
-        with contender(bench, "floor", sys.executable, topic=topic, group=group):
-            time.sleep(5)
-            _paced(bench, topic, 3)
-            floor = _paced(bench, topic, SECONDS)
-        _say(f"latency floor {floor}")
         _search(bench, service)
         busy = _paced(bench, SIGNALS.name, SECONDS)
         _say(f"latency under_search {busy}")

@@ -101,7 +101,7 @@ def test_it_shows_where_predictions_are_answered(url: str, tmp_path: Path, monke
 def test_it_shows_what_following_the_signals_has_earned_in_each_mode(url: str, tmp_path: Path) -> None:
     async def fill(db: Database) -> None:
         await two_ensembles(tmp_path)(db)
-        accounts = {("bot", "live"): Account(), ("bot", "paper"): Account()}
+        accounts: dict[tuple[str, Mode], Account] = {("bot", "live"): Account(), ("bot", "paper"): Account()}
         for day, price in enumerate((100.0, 110.0, 121.0, 121.0)):
             moment = NOW + day * timedelta(days=1)
             said = Said(moment, 0, 1, price, moment, Following(cost=0.01, delay=0, share=0.5))
