@@ -195,13 +195,20 @@ class Heard:
         return " and ".join(sorted(self._words.get(place, {"nothing"})))
 
 
-def check(stage: Stage, expected: Mapping[Key, str], ensemble: str = "bot", **allowed: bool) -> Heard:
-    """Wait until something is said to each tick, and compare; `allowed` is as `Heard` has it.
+def check(
+    stage: Stage,
+    expected: Mapping[Key, str],
+    ensemble: str = "bot",
+    *,
+    exactly_once: bool = False,
+    read_again: bool = False,
+) -> Heard:
+    """Wait until something is said to each tick, and compare; `exactly_once` and `read_again` are as of `Heard`.
 
     Raises:
         Violated: with examples of what was said otherwise.
     """
-    heard = Heard(ensemble, **allowed)
+    heard = Heard(ensemble, exactly_once, read_again)
     deadline = time.monotonic() + stage.patience
     with TopicReader(stage.service.config, [SIGNALS]) as reader:
         while time.monotonic() < deadline:
