@@ -25,6 +25,7 @@ Place = tuple[str, str, str, str]
 
 HELD, HELD_BEFORE = "held_position", "held_position_before"
 SEED, ROLLED = "calibration_seed", "calibration_rolled"
+READ = "tick_read"
 
 
 class Answered(NamedTuple):
@@ -34,6 +35,7 @@ class Answered(NamedTuple):
         position: what is held after it; an abstention leaves what was held.
         position_before: what was held before it, for a revision that answers the same bar again.
         rolling: what its votes are calibrated by; None: by nothing that rolls.
+        read: partition and offset of its tick; None: not known.
     """
 
     event_time: datetime
@@ -42,6 +44,11 @@ class Answered(NamedTuple):
     position: int
     position_before: int
     rolling: Rolling | None = None
+    read: tuple[int, int] | None = None
+
+    def knows(self, partition: int, offset: int) -> bool:
+        """Whether a tick was read before this answer was given: what was to be said of it was said."""
+        return self.read is not None and self.read[0] == partition and offset <= self.read[1]
 
     @property
     def bar(self) -> tuple[datetime, int]:
@@ -95,6 +102,8 @@ def state_record(place: Place, signal: bytes, answered: Answered, tick_partition
     headers = [(HELD, str(answered.position).encode()), (HELD_BEFORE, str(answered.position_before).encode())]
     if answered.rolling is not None:
         headers += [(SEED, answered.rolling.past.seed.encode()), (ROLLED, answered.rolling.dump())]
+    if answered.read is not None:
+        headers.append((READ, b"%d:%d" % answered.read))
     return Outgoing(SIGNAL_STATE.name, "|".join(place).encode(), signal, headers, state_partition(tick_partition))
 
 
@@ -110,7 +119,8 @@ def read_state(record: Record) -> tuple[Place, Answered]:
     held, before = (_position(headers.get(name)) for name in (HELD, HELD_BEFORE))
     place = (signal.ensemble, signal.ticker, signal.timeframe, signal.mode)
     rolling = _rolling(headers.get(SEED), headers.get(ROLLED), record, signal.timeframe)
-    return place, Answered(signal.event_time, signal.revision, signal.id, held, before, rolling)
+    read = _place_read(headers.get(READ))
+    return place, Answered(signal.event_time, signal.revision, signal.id, held, before, rolling, read)
 
 
 def _rolling(seed: bytes | None, rolled: bytes | None, record: Record, timeframe: str) -> Rolling | None:
@@ -122,6 +132,13 @@ def _rolling(seed: bytes | None, rolled: bytes | None, record: Record, timeframe
     except ValueError as error:
         log.error("no_calibration", partition=record.partition, offset=record.offset, error=str(error))
         return None
+
+
+def _place_read(header: bytes | None) -> tuple[int, int] | None:
+    if header is None:
+        return None
+    partition, offset = header.decode().split(":")
+    return int(partition), int(offset)
 
 
 def _position(header: bytes | None) -> int:

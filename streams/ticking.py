@@ -160,7 +160,10 @@ class TickPath:
             for route in covering:
                 place = _place(route.ensemble, tick, route.mode)
                 each = Asked(tick, record, route, place)
-                verdict = triage(tick, seen.get(place) or self._memory.newest(place), now=now, rules=self._rules)
+                known = self._memory.newest(place)
+                verdict = triage(tick, seen.get(place) or known, now=now, rules=self._rules)
+                if verdict is Triage.LATE and known is not None and known.knows(record.partition, record.offset):
+                    verdict = Triage.REPEAT
                 if verdict is not Triage.FRESH:
                     self._pass_over(each, verdict, now, out)
                 elif conflated:
@@ -252,9 +255,10 @@ class TickPath:
             self._session(tick.event_time),
         )
         signal, answered = decide(tick, sheet, said.row, before(tick, self._memory.newest(place)), moment)
+        partition = each.record.partition
+        answered = answered._replace(read=(partition, each.record.offset))
         self._memory.remember(place, answered)
         value = write_signal(signal)
-        partition = each.record.partition
         out.signals.append(self._outgoing(signal, signal.id, signal.emitted_at, each.record, value))
         out.states[place] = (value, answered, partition)
         out.told[signal.signal, mode] += 1

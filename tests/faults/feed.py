@@ -155,13 +155,10 @@ class Heard:
 
     Attributes:
         exactly_once: signals do not come again.
-        read_again: ticks may be read again after their states are stored. Of each instrument only the newest is known
-            as answered then, and those before it are told as late, though they have their signals.
     """
 
     ensemble: str
     exactly_once: bool = False
-    read_again: bool = False
     versions: dict[Key, int] = field(default_factory=dict)
     _signals: dict[Key, dict[str, Any]] = field(default_factory=dict)
     _words: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -173,8 +170,7 @@ class Heard:
             return
         place = (value["ticker"], value["event_time"])
         if value["kind"] == "tick_skipped":
-            if not (self.read_again and value["reason"] == "late" and place in self._signals):
-                self._words[place].add(value["reason"])
+            self._words[place].add(value["reason"])
             return
         signal = {name: what for name, what in value.items() if name != "emitted_at"}
         if (first := self._signals.setdefault(place, signal)) is not signal:
@@ -201,14 +197,13 @@ def check(
     ensemble: str = "bot",
     *,
     exactly_once: bool = False,
-    read_again: bool = False,
 ) -> Heard:
-    """Wait until something is said to each tick, and compare; `exactly_once` and `read_again` are as of `Heard`.
+    """Wait until something is said to each tick, and compare; `exactly_once` is as of `Heard`.
 
     Raises:
         Violated: with examples of what was said otherwise.
     """
-    heard = Heard(ensemble, exactly_once, read_again)
+    heard = Heard(ensemble, exactly_once)
     deadline = time.monotonic() + stage.patience
     with TopicReader(stage.service.config, [SIGNALS]) as reader:
         while time.monotonic() < deadline:

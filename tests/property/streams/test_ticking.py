@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.core.calendar import calendar_named
@@ -234,3 +234,16 @@ def test_a_redelivered_stream_gives_no_second_signal(stream: list[Record]) -> No
     moved = [each._replace(offset=each.offset + 100) for each in stream]
     asyncio.run(taken([stream, moved], twice))
     assert said(twice.signals) == said(once.signals)
+
+
+@example([record(tick(0), 0, PARTITIONS["AAPL"]), record(tick(1), 1, PARTITIONS["AAPL"])], [])
+@given(streams, cuts)
+def test_what_is_read_again_after_a_restart_is_late_only_where_it_was_before(
+    stream: list[Record], at: list[int]
+) -> None:
+    first = line()
+    asyncio.run(taken(list(in_batches(stream, at)), first))
+    again = line(first.publisher.on(SIGNAL_STATE.name))
+    asyncio.run(taken([stream], again))
+    late, told = ({each for each in by.skips if each.endswith(" late")} for by in (first, again))
+    assert told <= late

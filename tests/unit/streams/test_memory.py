@@ -105,3 +105,12 @@ def test_what_is_remembered_replaces_what_was() -> None:
         answered = Answered(bar(hours), 0, "0" * 32, 1, 0)
         found.remember(PLACE, answered)
         assert found.newest(PLACE) == answered
+
+
+def test_what_was_read_before_an_answer_is_known_in_its_partition() -> None:
+    answered = Answered(bar(1), 0, "0" * 32, 1, 0, None, (4, 17))
+    (record,) = as_read([state_record(PLACE, state(1).value or b"", answered, 4)])
+    _, found = read_state(record)
+    assert found.read == (4, 17)
+    assert [found.knows(*each) for each in ((4, 17), (4, 3), (4, 18), (5, 3))] == [True, True, False, False]
+    assert not Answered(bar(1), 0, "0" * 32, 1, 0).knows(4, 3)
