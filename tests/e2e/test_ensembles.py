@@ -10,10 +10,12 @@ import xgboost
 from sklearn.linear_model import ElasticNet
 
 from orchestrator.features.parquet import ParquetFeatures
+from schemas.ensembles import EnsemblePerformance
 from schemas.envelope import decode
 from schemas.signals import Signal
 from schemas.topics import ENSEMBLE_EVENTS, SIGNALS_PAPER
 from streams.following import event_of
+from streams.source import Record
 from tests.service import Service, of_type, request
 
 pytestmark = pytest.mark.slow
@@ -38,6 +40,12 @@ def _ordered(service: Service, *arguments: str) -> str:
     done = service.command("ensembles", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def _is_about_voters(record: Record) -> bool:
+    """Whether an ensemble event says which version serves, and not what that earns."""
+    performance = EnsemblePerformance.TYPE.encode()
+    return record.key == b"voters" and dict(record.headers)["ce_type"] != performance
 
 
 def test_an_ensemble_is_deployed_rolled_back_and_deleted_by_command(service: Service) -> None:
@@ -72,7 +80,7 @@ def test_an_ensemble_is_deployed_rolled_back_and_deleted_by_command(service: Ser
     last = _signals(service, 2 * PART + 1)[-1]
     assert (last.target_position, last.version) == (0, 1)
     assert [reason.code for reason in last.reasons] == ["deleted", "not_covered"]
-    told = [event_of(each) for each in service.await_records(ENSEMBLE_EVENTS, 8, lambda each: each.key == b"voters")]
+    told = [event_of(each) for each in service.await_records(ENSEMBLE_EVENTS, 8, _is_about_voters)]
     assert [(event.event, event.version, event.serving_version) for event in told[4:]] == [  # type: ignore[attr-defined]
         ("deploying", 1, 2),
         ("rolled_back", 2, 1),
