@@ -10,10 +10,12 @@ import xgboost
 from sklearn.linear_model import ElasticNet
 
 from orchestrator.features.parquet import ParquetFeatures
+from schemas.ensembles import EnsemblePerformance
 from schemas.envelope import decode
 from schemas.signals import Signal
 from schemas.topics import ENSEMBLE_EVENTS, SIGNALS_PAPER
 from streams.following import event_of
+from streams.source import Record
 from tests.service import Service, of_type, request
 
 pytestmark = pytest.mark.slow
@@ -32,6 +34,10 @@ def _signals(service: Service, enough: int, ensemble: str = "voters") -> list[Si
 def _played(service: Service, part: int, enough: int) -> list[Signal]:
     service.play(slice(PART * part, PART * (part + 1)), [TICKER])
     return _signals(service, enough)
+
+
+def _is_of_a_version(record: Record) -> bool:
+    return record.key == b"voters" and b'"event":"performance"' not in (record.value or b"")
 
 
 def _ordered(service: Service, *arguments: str) -> str:
@@ -72,13 +78,15 @@ def test_an_ensemble_is_deployed_rolled_back_and_deleted_by_command(service: Ser
     last = _signals(service, 2 * PART + 1)[-1]
     assert (last.target_position, last.version) == (0, 1)
     assert [reason.code for reason in last.reasons] == ["deleted", "not_covered"]
-    told = [event_of(each) for each in service.await_records(ENSEMBLE_EVENTS, 8, lambda each: each.key == b"voters")]
+    told = [event_of(each) for each in service.await_records(ENSEMBLE_EVENTS, 8, _is_of_a_version)]
     assert [(event.event, event.version, event.serving_version) for event in told[4:]] == [  # type: ignore[attr-defined]
         ("deploying", 1, 2),
         ("rolled_back", 2, 1),
         ("deployed", 1, 1),
         ("deleted", 1, None),
     ]
+    earned = service.await_records(ENSEMBLE_EVENTS, 1, lambda each: b'"event":"performance"' in (each.value or b""))
+    assert decode(EnsemblePerformance, earned[-1].value).mode == "paper"
     service.play(slice(3 * PART, 4 * PART), [TICKER])
     time.sleep(2)
     assert len(_signals(service, 2 * PART + 1)) == 2 * PART + 1
