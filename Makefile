@@ -5,7 +5,7 @@ SIDE_BY_SIDE := --numprocesses 2
 # Every worker of Ray and every process of the tests imports the same modules: what was compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-swaps faults check lock schemas clean
+.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-swaps show-voting faults check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -47,6 +47,9 @@ bench-search: setup ## searches beside what one would use instead: a table, and 
 
 bench-fairness: setup ## do searches that run at once share the machine
 	$(BIN)/python -m benchmarks.fairness
+
+show-voting: setup ## how often five members that vote say BUY, SELL and HOLD of the sample prices
+	$(BIN)/python -m benchmarks.voting
 
 bench-gate: setup ## does the gate keep luck out and let skill in
 	$(BIN)/python -m benchmarks.gate
