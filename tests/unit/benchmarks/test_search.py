@@ -16,6 +16,11 @@ GOOD: dict[str, Any] = {
     "pbt": {"share": 0.8},
     "streamed": {"peak_gib": 4.0},
     "again": {"fits": 0, "drivers": 0, "seconds": 1.5, "fitted_twice": 0},
+    "throughput": {"over_quix_streams": 1.5, "over_faust_plain": 20.0},
+    "latency": {"over_floor": 3.0},
+    "under_search": {"over_idle": 2.9},
+    "xgboost_regressor": {"over_quix_streams": 2.0},
+    "lightgbm_regressor": {"over_quix_streams": 2.0},
 }
 
 
