@@ -22,7 +22,7 @@ import threading
 import time
 import venv
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -353,11 +353,11 @@ def _search(bench: Bench, service: Service) -> None:
     producer.flush(30)
     deadline = time.monotonic() + PATIENCE
     while True:
-        busy = [
-            each.cpu_percent(0.5)
-            for each in psutil.process_iter()
-            if "ray::" in " ".join(each.cmdline() or ()) and "Lane" in " ".join(each.cmdline())
-        ]
+        busy = []
+        for each in psutil.process_iter(["cmdline"]):
+            if "ray::Lane" in " ".join(each.info["cmdline"] or ()):
+                with suppress(psutil.NoSuchProcess):
+                    busy.append(each.cpu_percent(0.5))
         if sum(busy) > 50 * (os.cpu_count() or 1):
             break
         if time.monotonic() > deadline:
