@@ -77,14 +77,8 @@ class Sheet:
         self.confidence = _known(answer.confidence)
         self.p_correct = _known(answer.p_correct)
         self.edge_bps = _known(answer.edge_bps)
-        self._figures = zip(
-            answer.votes.tolist(),
-            answer.strengths.tolist(),
-            answer.confidences.tolist(),
-            answer.predictions.tolist(),
-            strict=True,
-        )
-        self._votes = [*self._figures]
+        figures = (answer.votes, answer.strengths, answer.confidences, answer.predictions)
+        self._votes = [*zip(*(each.tolist() for each in figures), strict=True)]
 
     def judged(self, ticker: str, row: int, rolling: Rolling | None) -> tuple[float, float, float | None, Reasons]:
         """Score (NaN where it abstains), confidence, chance of the right direction and reasons of a row.

@@ -151,7 +151,8 @@ class TickPath:
         seen: dict[Place, Answered] = {}
         outcomes: Counter[str] = Counter()
         ticks = self._read(records, now, out, outcomes)
-        newest = self._newest(ticks)
+        lags = self._rules.conflates_from is not None and len(records) >= self._rules.conflates_from
+        newest = _newest(ticks) if lags else {}
         for record, tick in ticks:
             bar = (tick.event_time, tick.revision)
             conflated = newest.get((tick.ticker, tick.timeframe, tick.mode), bar) != bar
@@ -194,15 +195,6 @@ class TickPath:
             else:
                 ticks.append((record, tick))
         return ticks
-
-    def _newest(self, ticks: Sequence[tuple[Record, Tick]]) -> dict[tuple[str, str, Mode], tuple[datetime, int]]:
-        """The newest bar and revision of each instrument, timeframe and mode, where the others are passed over."""
-        newest: dict[tuple[str, str, Mode], tuple[datetime, int]] = {}
-        if (least := self._rules.conflates_from) is not None and len(ticks) >= least:
-            for _, tick in ticks:
-                line, bar = (tick.ticker, tick.timeframe, tick.mode), (tick.event_time, tick.revision)
-                newest[line] = max(bar, newest.get(line, bar))
-        return newest
 
     def _concerned(self, tick: Tick) -> list[Route]:
         """The ensembles that answer a tick: those that serve, and those that were deleted and still hold something."""
@@ -310,3 +302,12 @@ class TickPath:
 
 def _place(ensemble: str, tick: Tick, mode: Mode) -> Place:
     return ensemble, tick.ticker, tick.timeframe, heard_on(mode, tick.mode)
+
+
+def _newest(ticks: Sequence[tuple[Record, Tick]]) -> dict[tuple[str, str, Mode], tuple[datetime, int]]:
+    """The newest bar and revision of each instrument, timeframe and mode."""
+    newest: dict[tuple[str, str, Mode], tuple[datetime, int]] = {}
+    for _, tick in ticks:
+        line, bar = (tick.ticker, tick.timeframe, tick.mode), (tick.event_time, tick.revision)
+        newest[line] = max(bar, newest.get(line, bar))
+    return newest

@@ -41,7 +41,7 @@ class TickRules:
     margin: float | None = None
     """How far outside its range in training a feature may lie, in widths of that range; None: anywhere."""
     conflates_from: int | None = None
-    """A batch of that many ticks or more lags, and only the newest of each instrument in it is answered; None: every
+    """A batch of that many records or more lags, and only the newest of each instrument in it is answered; None: every
     tick is."""
 
 

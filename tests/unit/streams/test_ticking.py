@@ -168,18 +168,21 @@ async def test_while_a_batch_is_on_its_way_the_next_is_decided_and_neither_ends_
     assert [(each.event_time, each.target_position) for each in line.signals] == [(bar(0), 1), (bar(1), 0)]
 
 
-@pytest.mark.parametrize(("size", "answered"), [(5, [2]), (6, [0, 2])])
+@pytest.mark.parametrize(("size", "answered"), [(6, [2]), (7, [0, 2])])
 async def test_a_batch_that_lags_is_conflated_to_the_newest_tick_of_each_instrument(
     line: Line, size: int, answered: list[int]
 ) -> None:
     path = line.path_to(line.publisher, conflates_from=size)
-    batch = [record(tick(hours), hours) for hours in (0, 2, 1)] + [
-        record(tick(hours, ticker="MSFT")) for hours in (1, 0)
-    ]
+    # Whatever a batch holds counts for how full it is.
+    batch = (
+        [record(b"garbage", 9)]
+        + [record(tick(hours), hours) for hours in (0, 2, 1)]
+        + [record(tick(hours, ticker="MSFT")) for hours in (1, 0)]
+    )
     await path.take(batch)
     assert sorted(each.event_time for each in line.signals if each.ticker == "AAPL") == [bar(each) for each in answered]
     late = [("late", "alpha")] * 2
-    assert line.skips == ([("conflated", "alpha"), *late] if size == 5 else late)
+    assert line.skips == ([("conflated", "alpha"), *late] if size == 6 else late)
 
 
 async def test_a_signal_carries_the_id_of_its_message_the_trace_of_its_tick_and_the_instrument_as_key(
