@@ -1,7 +1,7 @@
 """What REST and the dashboard need of Kafka, Ray and Ray Serve: the composition root fills these.
 
-Both are faces of the same events: whatever changes something here is a message on Kafka, as from any other producer, and
-whatever is shown is read from the database or from the topics.
+Both are faces of the same events: whatever changes something here is a message on Kafka, as from any other producer,
+and whatever is shown is read from the database or from the topics.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -174,7 +174,7 @@ class Feed(Protocol):
         ...
 
     def recent(self, topics: Collection[str], limit: int) -> Sequence[Event]:
-        """The newest events of some topics, newest first; those of before this process began as far as they are kept."""
+        """The newest events of some topics, newest first; of before this process began those that are kept."""
         ...
 
 
