@@ -145,27 +145,31 @@ async def _want(database_url: str, ensemble: str, manifest: dict[str, Any]) -> N
 
 @dataclass
 class Feed:
-    """Ticks of every ticker, bar after bar, each bar once: `bar` is the next one."""
+    """Ticks of every ticker, bar after bar, each bar once: `bar` is the next one, counted from `start`."""
 
+    start: datetime
     bar: int
-    _start: datetime
     _texts: Sequence[str]
 
     @classmethod
-    def of(cls, bars: int) -> "Feed":
-        """A feed of so many bars up to now."""
+    def of(cls, start: datetime, bar: int = 0) -> "Feed":
+        """A feed whose bars begin at a time; the same ticks whoever makes it."""
         rng = np.random.default_rng(7)
         texts = [
             json.dumps(dict(zip(FEATURES, row, strict=True)))
             for row in rng.normal(size=(VARIETY, len(FEATURES))).tolist()
         ]
-        now = datetime.now(UTC).replace(second=0, microsecond=0)
-        return cls(0, now - timedelta(minutes=bars), texts)
+        return cls(start, bar, texts)
+
+    @classmethod
+    def up_to_now(cls, bars: int) -> "Feed":
+        """A feed of so many bars up to now."""
+        return cls.of(datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=bars))
 
     def bars(self, count: int) -> Iterator[list[tuple[str, bytes]]]:
         """The next bars: of each, key and value of every ticker's tick, available as it is taken."""
         for _ in range(count):
-            closed = format_instant(self._start + timedelta(minutes=self.bar))
+            closed = format_instant(self.start + timedelta(minutes=self.bar))
             known = format_instant(datetime.now(UTC))
             yield [
                 (

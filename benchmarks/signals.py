@@ -18,7 +18,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import venv
 from collections.abc import Iterator, Mapping
@@ -28,16 +27,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import psutil
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from benchmarks.feed import FEATURES, MEMBERS, TICKERS, TRACEPARENT, Feed, assembled, produce, want
+from benchmarks.feed import FEATURES, MEMBERS, TICKERS, Feed, assembled, produce, want
+from benchmarks.paced import paced, signal_id
 from benchmarks.targets import Figures, missed
 from orchestrator.features.samples import write_samples
-from schemas.base import format_instant
-from schemas.codec import read_tick
 from schemas.search import SearchRequest
 from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS
 from streams import kafka
@@ -50,7 +47,7 @@ QUIX = "quixstreams==3.28.1"
 TICKS, FEW_TICKS, TREE_TICKS = 500_000, 3_000, 50_000
 """FEW_TICKS are for Faust, which takes them one by one."""
 WARM_UP = 20_000
-RATE, SECONDS = 1_000, 30
+SECONDS, WARM_SECONDS = 30, 10
 PATIENCE = 600.0
 ENSEMBLE = "bench"
 BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
@@ -68,7 +65,7 @@ class Bench:
 
     folder: Path
     config: dict[str, Any]
-    feed: Feed = field(default_factory=lambda: Feed.of(BARS))
+    feed: Feed = field(default_factory=lambda: Feed.up_to_now(BARS))
 
     @contextmanager
     def service(self, algorithm: str, **variables: str) -> Iterator["Service"]:
@@ -188,12 +185,6 @@ class Bench:
         if len(times) != ticks:
             raise Stuck(f"{topic}: {len(times)} outputs for {ticks} ticks")
         return (ticks - 1) / ((max(times) - min(times)) / 1000)
-
-
-def signal_id(message: Message) -> bytes | str | None:
-    """The id of a signal; None for whatever else there is, such as heartbeats."""
-    headers = dict(message.headers() or ())
-    return headers.get("ce_id") if headers.get("ce_type") == b"signal" else None
 
 
 @dataclass
@@ -321,15 +312,15 @@ def latency(bench: Bench) -> tuple[Figures, Figures]:
     topic, group = bench.topic(f"bench-floor-{time.monotonic_ns()}"), f"bench-floor-{time.monotonic_ns()}"
     bench.stand(group, bench.ends(FEATURE_TICKS.name))
     with contender(bench, "floor", sys.executable, topic=topic, group=group):
-        time.sleep(5)
-        floor = _paced(bench, topic, SECONDS)
+        _paced(bench, topic, WARM_SECONDS)
+        floor = _paced(bench, topic)
     _say(f"latency floor {floor}")
     with bench.service("elasticnet") as service:
-        _paced(bench, SIGNALS.name, 3)
-        ours = _paced(bench, SIGNALS.name, SECONDS)
+        _paced(bench, SIGNALS.name, WARM_SECONDS)
+        ours = _paced(bench, SIGNALS.name)
         _say(f"latency ours {ours}")
         _search(bench, service)
-        busy = _paced(bench, SIGNALS.name, SECONDS)
+        busy = _paced(bench, SIGNALS.name)
         _say(f"latency under_search {busy}")
     return (
         {"ours": ours, "floor": floor, "over_floor": ours["p50"] / floor["p50"]},
@@ -365,49 +356,8 @@ def _search(bench: Bench, service: Service) -> None:
     time.sleep(2)
 
 
-def _paced(bench: Bench, topic: str, seconds: int) -> dict[str, float]:
-    """Ticks at `RATE` for so many seconds; p50, p95 and p99 of the milliseconds to their outputs."""
-    sent: dict[tuple[str, str], float] = {}
-    heard: dict[tuple[str, str], float] = {}
-    ready, over = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with bench.reader(topic, bench.ends(topic)) as reading:
-            reading.poll(0)
-            ready.set()
-            while not over.is_set():
-                message = reading.poll(0.1)
-                now = time.monotonic()
-                if message is None or not signal_id(message):
-                    continue
-                value = message.value() or b""
-                place = value.find(b'"event_time":"') + len(b'"event_time":"')
-                heard.setdefault(((message.key() or b"").decode(), value[place : place + 27].decode()), now)
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-    ready.wait()
-    producer = Producer(bench.config | {"linger.ms": 0, "acks": "all", "partitioner": "murmur2_random"})
-    begun, count = time.monotonic(), 0
-    for together in bench.feed.bars(RATE * seconds // len(TICKERS)):
-        for key, value in together:
-            wait = begun + count / RATE - time.monotonic()
-            if wait > 0:
-                producer.poll(0)
-                time.sleep(wait)
-            sent[key, format_instant(read_tick(value).event_time)] = time.monotonic()
-            producer.produce(FEATURE_TICKS.name, value, key, headers=TRACEPARENT)
-            count += 1
-    producer.flush(30)
-    deadline = time.monotonic() + 60
-    while len(heard.keys() & sent.keys()) < len(sent) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    over.set()
-    listener.join()
-    if heard.keys() & sent.keys() != sent.keys():
-        raise Stuck(f"{topic}: {len(heard.keys() & sent.keys())} of {len(sent)} ticks were answered")
-    waited = [1000 * (heard[each] - at) for each, at in sent.items()]
-    return {f"p{each}": round(float(np.percentile(waited, each)), 2) for each in (50, 95, 99)}
+def _paced(bench: Bench, topic: str, seconds: int = SECONDS) -> dict[str, float]:
+    return paced(bench.config, bench.feed, topic, bench.ends(topic), seconds)
 
 
 def _digest(data: Path) -> str:
