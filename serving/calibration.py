@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from orchestrator.core.arrays import Floats
-from orchestrator.core.strength import calibrated, signed_rank
+from orchestrator.core.strength import calibrated, check_ascending, share_below, signed, signed_rank
 
 LEAST_CONFIDENCE = 0.01
 """A member that was always wrong still has a voice: without one, a vote of such members would divide by zero."""
@@ -63,18 +63,17 @@ def fit_reliability(strength: Floats, target: Floats) -> Reliability | None:
 
 @dataclass(frozen=True, eq=False)
 class MemberCalibration:
-    """One member's record on one ticker: `reference` (k,) its absolute predicted returns out of fold, ascending."""
+    """One member's record on one ticker: `reference` (k,) its absolute predicted returns out of fold, ascending.
+
+    Raises:
+        ValueError: `reference` is empty or does not ascend.
+    """
 
     reference: Floats
     reliability: Reliability
 
-    def strength(self, prediction: Floats) -> Floats:
-        """Signed rank of each prediction among the member's own, in [-1, 1]."""
-        return signed_rank(prediction, self.reference)
-
-    def confidence(self, strength: Floats) -> Floats:
-        """Chance of the right sign at each strength, in (0, 1]."""
-        return self.reliability.at(strength)
+    def __post_init__(self) -> None:
+        check_ascending(self.reference)
 
 
 def calibrate_member(prediction: Floats, target: Floats) -> MemberCalibration:
@@ -102,12 +101,18 @@ class TickerCalibration:
     reliability: Reliability | None = None
 
     def strengths(self, prediction: Floats) -> Floats:
-        """Strengths (n, m) of predictions (n, m)."""
-        return np.column_stack([member.strength(prediction[:, place]) for place, member in enumerate(self.members)])
+        """Strengths (n, m) of predictions (n, m): each one's signed rank among the member's own, in [-1, 1]."""
+        magnitude, share = np.abs(prediction), np.empty(prediction.shape)
+        for place, member in enumerate(self.members):
+            share[:, place] = share_below(magnitude[:, place], member.reference)
+        return signed(prediction, share)
 
     def confidences(self, strength: Floats) -> Floats:
-        """Confidences (n, m) of strengths (n, m)."""
-        return np.column_stack([member.confidence(strength[:, place]) for place, member in enumerate(self.members)])
+        """Confidences (n, m) of strengths (n, m): the chance of the right sign, in (0, 1]."""
+        confidences = np.empty(strength.shape)
+        for place, member in enumerate(self.members):
+            confidences[:, place] = member.reliability.at(strength[:, place])
+        return confidences
 
     def score(self, mean: Floats) -> Floats:
         """Score of each weighted mean: 2 F(mean) - 1, F their distribution out of fold."""

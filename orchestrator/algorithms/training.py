@@ -52,10 +52,12 @@ def answer(features: Floats, width: int, predict: Callable[[Rows], Floats], prec
     rows = _cast(features, precision)
     known = np.isfinite(rows).all(axis=1)
     predicted = np.full(len(rows), np.nan)
-    if known.any():
-        with np.errstate(over="ignore", invalid="ignore"):
-            predicted[known] = predict(rows if known.all() else rows[known])
-        predicted[~np.isfinite(predicted)] = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        if known.all() and len(rows):
+            predicted[:] = predict(rows)
+        elif known.any():
+            predicted[known] = predict(rows[known])
+    predicted[~np.isfinite(predicted)] = np.nan
     return predicted
 
 

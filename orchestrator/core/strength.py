@@ -17,10 +17,18 @@ def signed_rank(predicted: Floats, reference: Floats) -> Floats:
     Raises:
         ValueError: `reference` is empty or not ascending.
     """
-    _ascending(reference)
-    magnitude = np.abs(predicted)
-    ranks = np.searchsorted(reference, magnitude, side="left") + np.searchsorted(reference, magnitude, side="right")
-    share = ranks / (2 * len(reference))
+    check_ascending(reference)
+    return signed(predicted, share_below(np.abs(predicted), reference))
+
+
+def share_below(magnitude: Floats, reference: Floats) -> Floats:
+    """The share of an ascending `reference` below each magnitude, ties counted half."""
+    ranks = reference.searchsorted(magnitude, side="left") + reference.searchsorted(magnitude, side="right")
+    return ranks / (2 * len(reference))
+
+
+def signed(predicted: Floats, share: Floats) -> Floats:
+    """Strengths of predictions whose magnitudes are above these shares of what they are compared with."""
     return np.where(np.isnan(predicted), np.nan, np.sign(predicted) * share)
 
 
@@ -36,7 +44,7 @@ def calibrated(raw: Floats, reference: Floats) -> Floats:
     Raises:
         ValueError: `reference` is empty or not ascending.
     """
-    _ascending(reference)
+    check_ascending(reference)
     # Looked up in their order: millions of values in no order would miss the processor's cache each time.
     order = np.argsort(raw, axis=None)
     ascending = np.ravel(raw)[order]
@@ -46,6 +54,7 @@ def calibrated(raw: Floats, reference: Floats) -> Floats:
     return scores
 
 
-def _ascending(reference: Floats) -> None:
+def check_ascending(reference: Floats) -> None:
+    """Raise ValueError where nothing can be looked up in a reference: it is empty, or does not ascend."""
     if len(reference) == 0 or not np.all(reference[1:] >= reference[:-1]):
         raise ValueError("the reference must hold at least one value and ascend")
