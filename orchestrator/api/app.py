@@ -1,4 +1,4 @@
-"""The HTTP side for those who run the service: is it alive, is it ready, what does it count."""
+"""The application: REST over what the ports offer, and whether the process is alive, ready, and what it counts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,6 +7,8 @@ from typing import Literal
 from fastapi import FastAPI, Response, status
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
+
+from orchestrator.api.ports import Faces
 
 ANSWER_SECONDS = 10.0
 """Longer than this, what is asked counts as not ready."""
@@ -28,14 +30,16 @@ class Readiness(BaseModel):
     faults: dict[str, str | None]
 
 
-def create(checks: Mapping[str, Check], exposition: Callable[[], bytes]) -> FastAPI:
+def create(faces: Faces, checks: Mapping[str, Check], exposition: Callable[[], bytes]) -> FastAPI:
     """The application.
 
     Args:
+        faces: what it is made of; endpoints find it in `app.state.faces`.
         checks: what readiness depends on, by name.
         exposition: the metrics in Prometheus' text format.
     """
     app = FastAPI(title="ray-orchestrator", docs_url=None, redoc_url=None)
+    app.state.faces = faces
 
     @app.get("/health")
     async def health() -> Health:
