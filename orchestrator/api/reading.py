@@ -29,7 +29,7 @@ from orchestrator.api.views import (
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.lifecycle import SEARCHING, State
 from orchestrator.core.performance import Account
-from orchestrator.store import ensembles, experiments, fingerprints, listing, performance, trials
+from orchestrator.store import commands, ensembles, experiments, fingerprints, listing, models, performance, trials
 from orchestrator.store.database import Database
 from orchestrator.store.ensembles import Version
 from orchestrator.store.experiments import Experiment
@@ -126,6 +126,24 @@ class Reading:
         """
         async with self._database.snapshot() as tx:
             return self._line(await _named(tx, name))
+
+    async def request(self, request_id: str) -> listing.Asked | None:
+        """What became of a search request; None: it has not come in yet."""
+        async with self._database.snapshot() as tx:
+            return await listing.asked(tx, request_id)
+
+    async def command(self, command_id: str) -> commands.Standing | None:
+        """What became of a command; None: it has not come in yet."""
+        async with self._database.snapshot() as tx:
+            return await commands.standing(tx, command_id)
+
+    async def model(self, *names: str) -> str | None:
+        """The digest of the model that is registered under the first of some names, or digests, that there is."""
+        async with self._database.snapshot() as tx:
+            for name in names:
+                if (found := await models.named(tx, name)) is not None:
+                    return found.digest
+        return None
 
     async def top(self, name: str, count: int) -> tuple[TrialLine, ...]:
         """The best eligible trials of an experiment by what it optimises, best first.
