@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 import uvicorn
 
 from orchestrator.api.app import create
+from orchestrator.api.guard import Guard, Rules
 from orchestrator.api.ports import Faces
 from orchestrator.features.sources import source_at
 from orchestrator.store.database import Database
 from schemas.search import SearchRequest
+from schemas.topics import MAX_MESSAGE_BYTES
 from streams import checks, metrics, ports, ray_head
 from streams.faces import KafkaFace, RayFace, ServeFace
 from streams.feed import KafkaFeed
@@ -41,12 +43,15 @@ async def serve_api(settings: Settings, folder: RunFolder) -> None:
         )
         listening = ports.bind(settings.api_port, settings.api_host)
         host, port = listening.getsockname()[:2]
+        rules = Rules(settings.key, settings.names, MAX_MESSAGE_BYTES, settings.api_requests_per_minute)
         # A stream of events ends when its reader leaves: it is not waited for.
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=3)
+            uvicorn.Config(
+                Guard(app, rules), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=3
+            )
         )
         # Who connects from now on waits for an answer, and gets one.
-        folder.mark_ready("api", {"url": f"http://{f'[{host}]' if ':' in host else host}:{port}"})
+        folder.mark_ready("api", {"url": ports.url(host, port)})
         await server.serve(sockets=[listening])
 
 
@@ -55,7 +60,7 @@ async def composed(settings: Settings, folder: RunFolder, stack: AsyncExitStack)
     config = client_config(settings, folder)
     database = Database.open(settings.store_url)
     stack.push_async_callback(database.close)
-    serve = ServeFace(folder)
+    serve = ServeFace(folder, settings.key)
     stack.push_async_callback(serve.close)
     feed = KafkaFeed(config)
     feed.start()
@@ -77,7 +82,7 @@ async def composed(settings: Settings, folder: RunFolder, stack: AsyncExitStack)
         algorithms=judging.algorithms,
         limits=judging.limits,
         clock=utc_now,
-        api_key=None,
+        api_key=settings.key,
         data_dir=settings.data_dir,
     )
 

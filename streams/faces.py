@@ -103,11 +103,13 @@ class ServeFace:
 
     Args:
         folder: of the copy, where the address of predictions is recorded.
+        key: what predictions are asked with; None: nothing.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, key: str | None = None) -> None:
         self._folder = folder
-        self._client = httpx.AsyncClient(timeout=PREDICTION_SECONDS, trust_env=False)
+        shown = {} if key is None else {"X-API-Key": key}
+        self._client = httpx.AsyncClient(timeout=PREDICTION_SECONDS, trust_env=False, headers=shown)
 
     async def predict(self, ensemble: str, body: bytes) -> tuple[int, bytes]:
         """The status and the body that `POST /{ensemble}` is answered with."""

@@ -19,6 +19,7 @@ import ray
 import structlog
 from faust.app.base import BootStrategy
 
+from orchestrator.core.access import key_digest
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.resuming import Resuming
 from orchestrator.core.retention import Keeping
@@ -170,6 +171,7 @@ class Worker:
             artifacts,
             retention=max(RETENTION_SECONDS, settings.signal_ttl),
             listening=partial(serve_address, settings, folder),
+            key_digest=None if settings.key is None else key_digest(settings.key),
         )
         deployments = Deployments(
             leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
