@@ -15,23 +15,19 @@ from orchestrator.core.errors import Refused
 from orchestrator.core.halting import Order
 from schemas.base import Reason, parse_instant
 from schemas.commands import Command
-from schemas.dead_letter import read_dead_letter
-from schemas.envelope import Undecodable
 from schemas.search import SearchRequest
-from schemas.topics import TOPICS, Topic, dead_letter_topic
-from streams import halting, kafka
-from streams.reader import TopicReader
+from schemas.topics import TOPICS
+from streams import halting, kafka, letters
 from streams.requesting import NotProduced, produce_command, produce_request
 from streams.run_folder import RunFolder
 from streams.serve_port import served_at
-from streams.source import Record, group_of
+from streams.source import group_of
 
 SOURCE = "/orchestrator/api"
 ANSWER_SECONDS = 15.0
 PREDICTION_SECONDS = 30.0
 SAID_LATELY = timedelta(seconds=30)
 """What the worker has said of the cluster longer ago than this is not told as it is now."""
-DEAD_LETTERS: tuple[Topic, ...] = tuple(dead_letter_topic(topic) for topic in TOPICS if topic.consumed)
 
 T = TypeVar("T")
 
@@ -69,7 +65,7 @@ class KafkaFace:
 
     async def dead_letters(self, limit: int) -> Sequence[Letter]:
         """The newest dead letters of all topics."""
-        return await _asked(partial(_dead_letters, self._config, limit))
+        return await _asked(partial(letters.newest, self._config, limit))
 
 
 class RayFace:
@@ -152,34 +148,3 @@ def _topics(config: Mapping[str, Any]) -> list[TopicState]:
         lag = sum(each.lag for each in found) if topic.consumed else None
         states.append(TopicState(topic.name, len(found), sum(each.end for each in found), lag))
     return states
-
-
-def _dead_letters(config: dict[str, Any], limit: int) -> list[Letter]:
-    positions = kafka.positions(config, {topic.name: None for topic in DEAD_LETTERS})
-    there = [topic for topic in DEAD_LETTERS if any(each.topic == topic.name for each in positions)]
-    if not there:
-        return []
-    begin = {(each.topic, each.partition): max(each.begin, each.end - limit) for each in positions}
-    with TopicReader(config, there, begin=begin) as reader:
-        letters = [letter for each in reader.read_to_end(ANSWER_SECONDS) if (letter := _letter(each)) is not None]
-    return sorted(letters, key=lambda each: each.buried_at, reverse=True)[:limit]
-
-
-def _letter(record: Record) -> Letter | None:
-    """The dead letter that a record is; None: somebody else wrote it."""
-    try:
-        told = read_dead_letter(record.headers)
-    except Undecodable:
-        return None
-    return Letter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        came_from=told.topic,
-        its_partition=told.partition,
-        its_offset=told.offset,
-        buried_at=told.time,
-        reasons=told.reasons,
-        key=record.key,
-        value=record.value,
-    )

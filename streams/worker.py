@@ -45,6 +45,7 @@ from streams.heartbeats import Heartbeats, Pulse
 from streams.intake import Intake
 from streams.judging import defaults, judge
 from streams.leading import Leadership
+from streams.letters import record_at
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
 from streams.performance import Performance
@@ -53,6 +54,7 @@ from streams.publisher import NotDelivered, Publisher
 from streams.reader import TopicReader
 from streams.reconciling import Reconciler
 from streams.relay import OutboxRelay
+from streams.resending import Resending
 from streams.routes import Routes
 from streams.run_folder import RunFolder
 from streams.serve_port import serve_address
@@ -211,11 +213,13 @@ class Worker:
             reconciler.wake()
             model_wishes.wake()
 
+        commanding = await self._publisher(stack, config)
         commands = Commands(
             database=database,
-            publisher=await self._publisher(stack, config),
+            publisher=commanding,
             clock=utc_now,
             may_resume=may_resume(settings),
+            resending=Resending(partial(record_at, config), commanding),
             on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()

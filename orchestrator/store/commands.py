@@ -42,11 +42,12 @@ class Standing:
 async def claim(tx: AsyncSession, command_id: str, raw: bytes, now: datetime) -> Reasons | None:
     """Claim a command's id. None: it is new; else why it was refused when it first came, nothing if it was done."""
     row = {"command_id": command_id, "raw": raw, "reasons": (), "received_at": now}
-    if await insert_new(tx, commands, [row]):
-        return None
-    reasons: Reasons = (
-        await tx.execute(select(commands.c.reasons).where(commands.c.command_id == command_id))
-    ).scalar_one()
+    return None if await insert_new(tx, commands, [row]) else await outcome(tx, command_id)
+
+
+async def outcome(tx: AsyncSession, command_id: str) -> Reasons | None:
+    """Why a command was refused, nothing if it was carried out; None: it has not come yet."""
+    reasons: Reasons | None = await tx.scalar(select(commands.c.reasons).where(commands.c.command_id == command_id))
     return reasons
 
 
