@@ -46,12 +46,14 @@ app.command()(resume)
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service up with its result, until Ctrl-C.")] = False,
+) -> None:
     """Play the main job on real prices in a copy of its own: about a minute; nothing is left running."""
     from streams.demo.play import play
 
     settings()
-    raise typer.Exit(asyncio.run(play(Display(console), os.environ)))
+    raise typer.Exit(asyncio.run(play(Display(console), os.environ, keep=keep)))
 
 
 @app.command()
