@@ -21,8 +21,8 @@ help:            ## what can be made
 
 setup: .venv/.ready  ## install everything into .venv
 
-demo: setup      ## search request in, trading signals out, on real prices and a real Kafka
-	$(BIN)/orchestrator demo
+demo: setup      ## search request in, trading signals out, on real prices and a real Kafka; KEEP=1 leaves it up, with its dashboard
+	$(BIN)/orchestrator demo $(if $(KEEP),--keep)
 
 up: setup        ## run the service until Ctrl-C
 	$(BIN)/orchestrator up

@@ -108,9 +108,10 @@ class Desk:
         from serving.assemble import EnsembleAssembler
         from streams.answering import KnownFirst
         from streams.intake import Intake
+        from streams.judging import judge
         from streams.leading import Leadership
         from streams.reconciling import Reconciler
-        from streams.worker import driver_settings, judge, utc_now
+        from streams.worker import driver_settings, utc_now
 
         driven, assembler = driver_settings(settings), EnsembleAssembler(Artifacts(settings.data_dir / "artifacts"))
         self.database = database

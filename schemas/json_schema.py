@@ -45,7 +45,7 @@ def json_schemas() -> dict[str, JsonSchemaValue]:
     return dict(sorted(documents.items()))
 
 
-class _Generator(GenerateJsonSchema):
+class ExactSchema(GenerateJsonSchema):
     """Pydantic's schemas, made exact where they say less than the decoder checks."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -68,6 +68,6 @@ class _Generator(GenerateJsonSchema):
 
 def _document(messages: Any, name: str, direction: Direction) -> JsonSchemaValue:
     schema = TypeAdapter[Any](messages).json_schema(
-        mode="validation" if direction == "reads" else "serialization", schema_generator=_Generator
+        mode="validation" if direction == "reads" else "serialization", schema_generator=ExactSchema
     )
     return {"$schema": DIALECT, "$id": f"urn:ray-orchestrator:{name}:1", "x-service": direction, **schema}

@@ -53,6 +53,7 @@ class Deployer:
         patience: seconds that Ray Serve may take.
         retention: seconds for which a replica keeps a version after its successor has answered for the first time.
         listening: where HTTP is answered from when Ray Serve is started on; None: nowhere.
+        key_digest: of the key that callers over HTTP must show; None: they show none.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Deployer:
         patience: float = PATIENCE_SECONDS,
         retention: float = RETENTION_SECONDS,
         listening: Callable[[], Listening] | None = None,
+        key_digest: str | None = None,
     ) -> None:
         self._artifacts = artifacts
+        self._key_digest = key_digest
         self._listening = listening
         self._retention = retention
         self._patience = patience
@@ -83,7 +86,7 @@ class Deployer:
         async with self._turns[wanted.ensemble]:
             with _troubles(f"{wanted.ensemble} version {wanted.version}"):
                 async with asyncio.timeout(self._patience):
-                    await self._deploy(wanted, wanted.configuration(self._artifacts))
+                    await self._deploy(wanted, wanted.configuration(self._artifacts, self._key_digest))
 
     async def _deploy(self, wanted: ServedVersion, configuration: JsonObject) -> None:
         status = (await _statuses()).get(wanted.ensemble)
@@ -99,7 +102,8 @@ class Deployer:
         await self._apply(wanted.ensemble, configuration, wanted)
 
     async def serving(self) -> dict[str, Standing | None]:
-        """What Ray Serve has: by ensemble the version that answers and how it stands, or None where nothing does.
+        """What Ray Serve has: by ensemble the version that answers and how it stands, or None where nothing does, or
+        asks for another key.
 
         Raises:
             NotYet: Ray Serve does not answer.
@@ -140,12 +144,13 @@ class Deployer:
     async def _looked_at(self, ensemble: str) -> Standing | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
-                return await self._serving(ensemble)
+                found = await self._serving(ensemble)
+                return found if found is not None and found.key_digest == self._key_digest else None
         return None
 
     async def _serves(self, wanted: ServedVersion) -> bool:
         found = await self._serving(wanted.ensemble)
-        return found is not None and found.served == wanted
+        return found is not None and (found.served, found.key_digest) == (wanted, self._key_digest)
 
     async def _serving(self, ensemble: str) -> Standing | None:
         try:

@@ -3,12 +3,12 @@
 import logging
 import time
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orchestrator.core.access import LOOPBACK, host_name, offered_key, opens, origin_host
 from orchestrator.core.errors import Refused
 from orchestrator.core.position import position
 from schemas.base import Message, Reason
@@ -22,7 +22,6 @@ from serving.version import LoadedVersion
 _log = logging.getLogger(__name__)
 
 LARGEST_BODY = 2**20
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SIDES = {1: "BUY", -1: "SELL", 0: "HOLD"}
 
 
@@ -36,6 +35,12 @@ class Foreign(NotPredicted):
     """The request comes by another name than this machine's own, or from another site's page."""
 
     status = HTTPStatus.FORBIDDEN
+
+
+class KeyMissing(NotPredicted):
+    """The request shows no key, or a wrong one."""
+
+    status = HTTPStatus.UNAUTHORIZED
 
 
 class NoSuchPlace(NotPredicted):
@@ -74,15 +79,16 @@ class NoVersion(NotPredicted):
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
-async def respond(request: Request, succession: Succession | None) -> Response:
+async def respond(request: Request, succession: Succession | None, key_digest: str | None = None) -> Response:
     """The response to a request; whatever is wrong with it is told as problem details (RFC 9457).
 
     Args:
         request: to this ensemble.
         succession: its versions; None: none answers.
+        key_digest: of the key that callers must show; None: they show none, and call by the loopback's names.
     """
     try:
-        _judge_caller(request)
+        _judge_caller(request, key_digest)
         body = await _body(request)
         if succession is None:
             raise NoVersion([Reason(code="not_serving", message="no version answers yet; ask again in a moment")])
@@ -120,19 +126,24 @@ def predict(asked: PredictionRequest, succession: Succession, now: float) -> Pre
     return _prediction(part.answer, ticker, loaded.manifest.timeframe)
 
 
-def _judge_caller(request: Request) -> None:
-    """Refuse what a page of another site has a browser of this machine send, and what is sent to another place.
+def _judge_caller(request: Request, key_digest: str | None) -> None:
+    """Refuse who has no key, what a page of another site has a browser send, and what is sent to another place.
+
+    A page cannot show the key, whatever name it gives this machine: so where there is one, any name will do.
 
     Raises:
         NotPredicted: it is such a request.
     """
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
-    if _host(f"//{host}") not in LOOPBACK:
+    if key_digest is None and host_name(host) not in LOOPBACK:
         message = f"the host {host} is none of this machine's own names: send it to localhost"
         raise Foreign([Reason(code="foreign_host", where="Host", message=message[:4096])])
-    if origin is not None and _host(origin) not in LOOPBACK:
+    if origin is not None and not _own_page(origin, host):
         message = f"pages of {origin} may not ask here"
         raise Foreign([Reason(code="foreign_origin", where="Origin", message=message[:4096])])
+    if key_digest is not None and not opens(offered_key(request.headers), key_digest):
+        message = "send the service's API_KEY as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+        raise KeyMissing([Reason(code="no_key", where="Authorization", message=message)])
     place = request.url.path.removeprefix(request.scope.get("root_path", ""))
     if place not in ("", "/"):
         raise NoSuchPlace([Reason(code="no_such_place", message="ask POST /{ensemble}, and nothing below it")])
@@ -141,11 +152,9 @@ def _judge_caller(request: Request) -> None:
         raise WrongMethod([Reason(code="wrong_method", message=message)])
 
 
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+def _own_page(origin: str, host: str) -> bool:
+    page = origin_host(origin)
+    return page is not None and (page == host.lower() or host_name(page) in LOOPBACK)
 
 
 async def _body(request: Request) -> bytes:

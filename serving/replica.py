@@ -37,6 +37,7 @@ class EnsembleReplica:
         self._retention = retention
         self._succession: Succession | None = None
         self._staged: LoadedVersion | None = None
+        self._key_digest: str | None = None
 
     async def stage(self, configuration: JsonObject) -> tuple[Reason, ...]:
         """Load a version, without serving it; empty: it is ready, else what is wrong with it."""
@@ -52,7 +53,7 @@ class EnsembleReplica:
         One that cannot be loaded leaves things as they are: what is served goes on, and a replica that serves nothing
         yet goes on with that, and says so.
         """
-        wanted, _ = read_configuration(configuration)
+        wanted, _, self._key_digest = read_configuration(configuration)
         if self._succession is not None and self._succession.served == wanted:
             return
         staged, self._staged = self._staged, None
@@ -80,13 +81,13 @@ class EnsembleReplica:
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request that Ray Serve's HTTP proxy hands on."""
-        return await respond(request, self._succession)
+        return await respond(request, self._succession, self._key_digest)
 
     async def serving(self) -> Standing | None:
         """The version that answers, and what is held against it."""
         if self._succession is None:
             return None
-        return Standing(self._succession.served, self._succession.objections(time.monotonic()))
+        return Standing(self._succession.served, self._succession.objections(time.monotonic()), self._key_digest)
 
     async def _loaded(self, configuration: JsonObject) -> LoadedVersion:
         """A version, in memory already or loaded in a thread, so that calls are answered meanwhile.
@@ -95,7 +96,7 @@ class EnsembleReplica:
             Refused: it cannot be loaded.
             OSError, MemoryError: it may be a moment later.
         """
-        served, artifacts = read_configuration(configuration)
+        served, artifacts, _ = read_configuration(configuration)
         kept = None if self._succession is None else self._succession.kept(served)
         try:
             return kept if kept is not None else await asyncio.to_thread(load_version, served, artifacts)

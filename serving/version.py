@@ -37,9 +37,9 @@ class ServedVersion:
     mode: Mode
     gate: GateOutcome
 
-    def configuration(self, artifacts: Path) -> JsonObject:
-        """What a replica is told: JSON, the same for the same version."""
-        return {**asdict(self), "artifacts": str(artifacts)}
+    def configuration(self, artifacts: Path, key_digest: str | None = None) -> JsonObject:
+        """What a replica is told: JSON, the same for the same version and key."""
+        return {**asdict(self), "artifacts": str(artifacts), "key_digest": key_digest}
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,15 @@ class Standing:
 
     served: ServedVersion
     objections: tuple[Reason, ...] = ()
+    key_digest: str | None = None
+    """Of the key that it is asked with over HTTP."""
 
 
-def read_configuration(configuration: JsonObject) -> tuple[ServedVersion, Artifacts]:
-    """The version and where it is kept, as `ServedVersion.configuration` wrote them."""
+def read_configuration(configuration: JsonObject) -> tuple[ServedVersion, Artifacts, str | None]:
+    """The version, where it is kept and the key's digest, as `ServedVersion.configuration` wrote them."""
     fields = dict(configuration)
-    artifacts = Artifacts(Path(fields.pop("artifacts")))
-    return ServedVersion(**fields), artifacts
+    artifacts, key_digest = Artifacts(Path(fields.pop("artifacts"))), fields.pop("key_digest", None)
+    return ServedVersion(**fields), artifacts, key_digest
 
 
 @dataclass(frozen=True, eq=False)

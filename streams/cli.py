@@ -12,7 +12,10 @@ import typer
 from schemas.envelope import Undecodable
 from schemas.topics import FEATURE_TICKS, SEARCH_REQUESTS, SIGNALS_BY_MODE, TOPICS
 from streams import logs
+from streams.cli_dead_letters import app as dead_letters_app
 from streams.cli_ensembles import app as ensembles_app
+from streams.cli_experiments import app as experiments_app
+from streams.cli_experiments import cancel, resume
 from streams.cli_fingerprints import app as fingerprints_app
 from streams.cli_halts import app as halts_app
 from streams.cli_models import app as models_app
@@ -32,19 +35,25 @@ app = typer.Typer(
 )
 broker_app = typer.Typer(no_args_is_help=True, help="The embedded Kafka broker.")
 app.add_typer(broker_app, name="broker")
+app.add_typer(experiments_app, name="experiments")
 app.add_typer(ensembles_app, name="ensembles")
+app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(fingerprints_app, name="fingerprints")
 app.add_typer(halts_app)
 app.add_typer(models_app, name="models")
+app.command()(cancel)
+app.command()(resume)
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service up with its result, until Ctrl-C.")] = False,
+) -> None:
     """Play the main job on real prices in a copy of its own: about a minute; nothing is left running."""
     from streams.demo.play import play
 
     settings()
-    raise typer.Exit(asyncio.run(play(Display(console), os.environ)))
+    raise typer.Exit(asyncio.run(play(Display(console), os.environ, keep=keep)))
 
 
 @app.command()
@@ -92,26 +101,6 @@ def request(
                 display=Display(console),
             )
             raise typer.Exit(0 if story.succeeded else 1)
-
-
-@app.command()
-def cancel(experiment: Annotated[str, typer.Argument(help="Its id.")]) -> None:
-    """Stop an experiment; trials that have ended stay, and `resume` goes on with it."""
-    from schemas.commands import Cancel
-    from streams.ordering import order
-
-    order(Cancel, {"experiment": experiment})
-    console.print(f"{experiment} is cancelled", highlight=False)
-
-
-@app.command()
-def resume(experiment: Annotated[str, typer.Argument(help="Its id.")]) -> None:
-    """Go on with an experiment that failed or was cancelled."""
-    from schemas.commands import Resume
-    from streams.ordering import order
-
-    order(Resume, {"experiment": experiment})
-    console.print(f"{experiment} is resumed", highlight=False)
 
 
 @app.command()

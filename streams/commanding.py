@@ -12,13 +12,14 @@ from orchestrator.core.resuming import Resuming
 from orchestrator.store import commands, ensembles, models, resuming, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
-from schemas.commands import AddMember, Cancel, Command, Delete, DeployEnsemble, Resume, RollBack
+from schemas.commands import AddMember, Cancel, Command, Delete, DeployEnsemble, ResendDeadLetter, Resume, RollBack
 from schemas.envelope import Undecodable, decode
 from schemas.search import Deploy
 from schemas.topics import COMMANDS
 from streams.dead_letters import dead_letter
 from streams.metrics import DEAD_LETTERS
 from streams.publisher import Publishing
+from streams.resending import Resending
 from streams.source import Record
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Commands:
         publisher: where those go that cannot be carried out, as dead letters with the reasons.
         clock: the time.
         may_resume: what may be gone on with.
+        resending: sends dead letters again.
         on_change: called when something is to be launched or ended.
     """
 
@@ -44,8 +46,10 @@ class Commands:
         publisher: Publishing,
         clock: Callable[[], datetime],
         may_resume: Resuming,
+        resending: Resending,
         on_change: Callable[[], None],
     ) -> None:
+        self._resending = resending
         self._database = database
         self._publisher = publisher
         self._clock = clock
@@ -56,7 +60,8 @@ class Commands:
         """Carry out the commands of a batch, in order.
 
         Raises:
-            NotDelivered: a dead letter was not acknowledged; the batch is taken again, and what was done stays done.
+            NotDelivered: a dead letter, or one that is sent again, was not acknowledged; the batch is taken again, and
+                what was done stays done.
             DatabaseAway: the store did not take one; as above.
         """
         now = self._clock()
@@ -75,13 +80,22 @@ class Commands:
             command: Command = decode(COMMANDS.messages, record.value)
         except Undecodable as fault:
             return fault.reasons
-        return await self._database.commit(partial(self._carry_out, command, record.value or b"", now))
+        # The broker is never waited for inside a transaction.
+        resent = await self._resent(command) if isinstance(command, ResendDeadLetter) else ()
+        return await self._database.commit(partial(self._carry_out, command, record.value or b"", resent, now))
 
-    async def _carry_out(self, command: Command, raw: bytes, now: datetime, tx: AsyncSession) -> Reasons:
+    async def _resent(self, command: ResendDeadLetter) -> Reasons:
+        async with self._database.snapshot() as tx:
+            known = await commands.outcome(tx, command.command_id)
+        return await self._resending.resend(command) if known is None else known
+
+    async def _carry_out(
+        self, command: Command, raw: bytes, resent: Reasons, now: datetime, tx: AsyncSession
+    ) -> Reasons:
         known = await commands.claim(tx, command.command_id, raw, now)
         if known is not None:
             return known
-        reasons = await self._do(tx, command, now)
+        reasons = resent or await self._do(tx, command, now)
         if reasons:
             await commands.refuse(tx, command.command_id, reasons)
         else:
@@ -102,9 +116,11 @@ class Commands:
                 return await ensembles.roll_back(tx, command.ensemble, command.version, command.command_id, now)
             case Delete():
                 return await ensembles.delete(tx, command.ensemble, command.command_id, now)
+            case ResendDeadLetter():
+                return ()
         message = (
-            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back and "
-            "delete are what it knows"
+            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back, "
+            "delete and resend_dead_letter are what it knows"
         )
         return (Reason(code="not_supported", where="/command", message=message),)
 

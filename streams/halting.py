@@ -18,7 +18,7 @@ from schemas.topics import CONTROL, SIGNALS
 from streams import kafka
 from streams.controls import order_in
 from streams.reader import TopicReader
-from streams.requesting import produce_control
+from streams.requesting import SOURCE, produce_control
 from streams.source import Record
 
 ANSWER_SECONDS = 15.0
@@ -77,7 +77,7 @@ def known(config: dict[str, Any]) -> dict[str, Order]:
         return standing(_orders(reader.read_to_end(ANSWER_SECONDS)))
 
 
-def issue(config: dict[str, Any], order: Order) -> Issued:
+def issue(config: dict[str, Any], order: Order, source: str = SOURCE) -> Issued:
     """Write a halt or lift with the next epoch of its scope, and wait until it is read back.
 
     Raises:
@@ -93,7 +93,7 @@ def issue(config: dict[str, Any], order: Order) -> Issued:
         if epoch > LARGEST_INTEGER:
             raise EpochsUsedUp(order.scope)
         order = order.model_copy(update={"epoch": epoch})
-        produce_control(config, order)
+        produce_control(config, order, source)
         deadline = time.monotonic() + ANSWER_SECONDS
         found: list[Order] = []
         while order not in found:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.algorithms.base import Trainer
-from orchestrator.core.admission import STRATEGY_FIELDS, Limits, admit, trials_of
-from orchestrator.core.canonical import search_key
+from orchestrator.algorithms.base import Trainer, registered
+from orchestrator.core.admission import STRATEGY_FIELDS, Defaults, Limits, admit, trials_of
+from orchestrator.core.canonical import EXACT, search_key
 from orchestrator.core.errors import Refused
+from orchestrator.features.sources import source_at
 from schemas.search import SearchRequest
+from streams.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,23 @@ class Judge:
         read = STRATEGY_FIELDS[request.strategy]
         amounts = {name: value for name, value in vars(self.limits.defaults).items() if name in read}
         return {"metric": self.limits.metric, "mode": self.limits.mode, **amounts}
+
+
+def judge(settings: Settings) -> Judge:
+    """Who judges search requests."""
+    return Judge(
+        tickers=source_at(settings.features_folder, settings.features_db).tickers,
+        algorithms=registered(),
+        limits=Limits(
+            defaults=defaults(settings),
+            metric=settings.tune_metric,
+            mode=settings.tune_mode,
+            threshold=settings.serve_threshold,
+            digits=settings.tune_float_precision if settings.tune_skip_duplicate else EXACT,
+        ),
+    )
+
+
+def defaults(settings: Settings) -> Defaults:
+    """How much is searched where a request is silent."""
+    return Defaults(population_size=settings.tune_pbt_population_size, grace=settings.tune_asha_grace_period)

@@ -3,6 +3,7 @@
 import json
 import secrets
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from schemas.base import JsonObject, Message, format_instant
 from schemas.envelope import Undecodable, decode
@@ -11,6 +12,7 @@ from streams.requesting import NotProduced, Order, answer_to, produce_command
 from streams.terminal import WRONG_USE, broker_troubles, connection, fail, settings
 
 ANSWER_SECONDS = 30.0
+Given = TypeVar("Given", bound=Message)
 
 
 def order(kind: type[Order], fields: JsonObject, *, patience: float = ANSWER_SECONDS) -> Message:
@@ -21,7 +23,7 @@ def order(kind: type[Order], fields: JsonObject, *, patience: float = ANSWER_SEC
         fields: what it says; what identifies it is added.
         patience: seconds to wait.
     """
-    command, config = _command(kind, fields), connection(settings())
+    command, config = identified(kind, fields), connection(settings())
     with broker_troubles():
         try:
             produce_command(config, command)
@@ -38,11 +40,12 @@ def order(kind: type[Order], fields: JsonObject, *, patience: float = ANSWER_SEC
     return answer.event
 
 
-def _command(kind: type[Order], fields: JsonObject) -> Order:
+def identified(kind: type[Given], fields: JsonObject) -> Given:
+    """A command that is given now, under an id of its own; what is wrong with it ends the program with 2."""
     now = datetime.now(UTC)
     identity = {"command_id": f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", "issued_at": format_instant(now)}
     try:
-        command: Order = decode(kind, json.dumps(identity | fields).encode())
+        command: Given = decode(kind, json.dumps(identity | fields).encode())
     except Undecodable as error:
         raise fail("\n".join(f"{each.where}: {each.message}" for each in error.reasons), WRONG_USE) from None
     return command

@@ -65,6 +65,12 @@ def free(port: int = 0, *, before: int | None = None, host: str = LOOPBACK) -> i
         return int(listening.getsockname()[1])
 
 
+def url(host: str, port: int) -> str:
+    """Where a server on `host` is reached from this machine: by the loopback where it listens on every address."""
+    reached = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
+
+
 def several(count: int) -> tuple[int, ...]:
     """That many different ports of the loopback, free now."""
     held = [bind(0) for _ in range(count)]

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from schemas.base import Message, Reason
-from schemas.commands import AddMember, Cancel, Delete, DeployEnsemble, Resume, RollBack
+from schemas.commands import AddMember, Cancel, Command, Delete, DeployEnsemble, ResendDeadLetter, Resume, RollBack
 from schemas.control import Halt, Lift
 from schemas.dead_letter import read_dead_letter
 from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleFailed
@@ -72,33 +72,46 @@ def parse_request(text: str, now: datetime) -> SearchRequest:
     return decode(SearchRequest, json.dumps(document).encode())
 
 
-def produce_request(config: dict[str, Any], request: SearchRequest) -> None:
+def produce_request(config: dict[str, Any], request: SearchRequest, source: str = SOURCE) -> None:
     """Produce a request and wait for the broker's acknowledgement.
+
+    Args:
+        config: librdkafka's connection settings.
+        request: what is asked for.
+        source: who asks, as CloudEvents has it.
 
     Raises:
         NotProduced: it did not come.
     """
     value = request.model_dump_json(exclude_unset=True).encode()
-    _produce(config, SEARCH_REQUESTS, request.request_id, request, request.request_id, value)
+    _produce(config, SEARCH_REQUESTS, request.request_id, request, request.request_id, value, source)
 
 
-def produce_command(config: dict[str, Any], command: Order) -> None:
+def produce_command(config: dict[str, Any], command: Command, source: str = SOURCE) -> None:
     """Produce a command and wait for the broker's acknowledgement.
 
     Raises:
         NotProduced: it did not come.
     """
-    target = command.experiment if isinstance(command, Cancel | Resume) else command.ensemble
-    _produce(config, COMMANDS, target, command, command.command_id, encode(command))
+    _produce(config, COMMANDS, _target(command), command, command.command_id, encode(command), source)
 
 
-def produce_control(config: dict[str, Any], order: Halt | Lift) -> None:
+def _target(command: Command) -> str:
+    match command:
+        case Cancel() | Resume():
+            return command.experiment
+        case ResendDeadLetter():
+            return command.topic
+    return command.ensemble
+
+
+def produce_control(config: dict[str, Any], order: Halt | Lift, source: str = SOURCE) -> None:
     """Produce a halt or a lift and wait for the broker's acknowledgement.
 
     Raises:
         NotProduced: it did not come.
     """
-    _produce(config, CONTROL, order.scope, order, f"{order.scope}:{order.epoch}", encode(order))
+    _produce(config, CONTROL, order.scope, order, f"{order.scope}:{order.epoch}", encode(order), source)
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,9 @@ def answered(command: Order, event: Message) -> Answer | None:
     return None
 
 
-def _produce(config: dict[str, Any], topic: Topic, key: str, message: Message, message_id: str, value: bytes) -> None:
+def _produce(
+    config: dict[str, Any], topic: Topic, key: str, message: Message, message_id: str, value: bytes, source: str
+) -> None:
     producer = Producer(config | {"acks": "all", "enable.idempotence": True})
     failures: list[str] = []
     producer.produce(
@@ -168,7 +183,7 @@ def _produce(config: dict[str, Any], topic: Topic, key: str, message: Message, m
             *headers_of(
                 message,
                 message_id=message_id,
-                source=SOURCE,
+                source=source,
                 time=datetime.now(UTC),
                 traceparent=str(begin_trace(secrets.token_bytes(24))),
             )

@@ -3,6 +3,7 @@
 run/lock           held by the one supervisor
 run/NAME.json      what a child said when it became ready: its process and its facts; kept after its end, for its ports
 run/progress.json  how far the worker is
+run/cluster.json   what Ray has, as the worker sees it
 run/metrics/       what the children count
 logs/NAME.log      what a child wrote
 kafka/             the embedded broker's data
@@ -19,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from schemas.base import JsonObject
 from streams.child import Facts, alive
 from streams.locks import Locked, locked
 from streams.progress import Progress
@@ -150,6 +152,14 @@ class RunFolder:
         """How far the worker was when it last said so."""
         content = self._read("progress.json")
         return None if content is None else Progress.from_json(content)
+
+    def mark_cluster(self, facts: JsonObject) -> None:
+        """Record what the Ray cluster has."""
+        self._write("cluster.json", facts)
+
+    def cluster(self) -> JsonObject | None:
+        """What the worker has said last of the Ray cluster."""
+        return self._read("cluster.json")
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         self._run.mkdir(parents=True, exist_ok=True)

@@ -50,5 +50,4 @@ def served_at(folder: RunFolder) -> str | None:
 
 
 def _record(folder: RunFolder, host: str, port: int) -> None:
-    shown = f"[{host}]" if ":" in host else host
-    folder.mark_ready(NAME, {"url": f"http://{shown}:{port}", "port": port})
+    folder.mark_ready(NAME, {"url": ports.url(host, port), "port": port})

@@ -12,11 +12,12 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from orchestrator.core.access import LOOPBACK
 from schemas.base import Voting
 from schemas.search import MetricName
 
-_SECRET: Final = frozenset({"kafka_sasl_password", "database_url"})
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_SECRET: Final = frozenset({"kafka_sasl_password", "database_url", "api_key"})
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})
 _ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 
 
@@ -92,6 +93,21 @@ def _database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _key(key: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{16,256}", key.get_secret_value()):
+        raise ValueError(
+            "must be 16 to 256 letters, digits and signs without blanks, such as `openssl rand -hex 24` gives"
+        )
+    return key
+
+
+def _host_names(text: str) -> str:
+    names = [each.strip().lower() for each in text.split(",")] if text else []
+    if not all(re.fullmatch(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", name) for name in names):
+        raise ValueError("must be host names or addresses without ports, several of them separated by commas")
+    return ",".join(names)
+
+
 def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise ValueError("is no file")
@@ -165,7 +181,7 @@ class Settings(BaseModel):
     signal_conflate: bool = False
     """Whether only the newest tick of each instrument is answered while ticks lag; the others are told as skipped."""
     serve_host: str = "127.0.0.1"
-    """The address that Ray Serve answers predictions on; beyond the loopback only on a cluster of RAY_ADDRESS."""
+    """The address that Ray Serve answers predictions on; beyond the loopback API_KEY is needed."""
     serve_port: Port = 8000
     """Its port, or the next free one after it; 0: any. On a cluster of RAY_ADDRESS, exactly this one."""
     signal_ttl: Annotated[float, Field(gt=0, le=86_400)] = 60.0
@@ -210,9 +226,15 @@ class Settings(BaseModel):
     """A DuckDB file that features are read from instead of FEATURES_DIR; none: the folders."""
 
     api_host: str = "127.0.0.1"
-    """The address that /health, /ready and /metrics listen on."""
+    """The address that REST and the dashboard listen on; beyond the loopback API_KEY is needed."""
     api_port: Port = 8100
     """Their port, or the next free one after it; 0: any."""
+    api_key: Annotated[SecretStr, AfterValidator(_key)] | None = None
+    """What callers of REST, the dashboard and predictions must show, 16 characters at least; none: nothing is asked."""
+    api_names: Annotated[str, AfterValidator(_host_names)] = ""
+    """Host names that REST and the dashboard are called by besides the loopback's and API_HOST, separated by commas."""
+    api_requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 1200
+    """Requests of one client's address in a minute above which they are refused for a while."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """Seconds after which a driver that is not heard of is replaced; a worker that leads, after twice as many."""
     retention_days: Annotated[float, Field(ge=1, le=36_500)] = 30.0
@@ -259,6 +281,16 @@ class Settings(BaseModel):
     def own_ray(self) -> bool:
         """Whether the service starts a Ray head of its own."""
         return self.ray_address == "auto"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The host names that REST and the dashboard may be called by."""
+        return LOOPBACK | ({self.api_host.lower(), *self.api_names.split(",")} - _EVERYWHERE - {""})
+
+    @property
+    def key(self) -> str | None:
+        """API_KEY as it is shown."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
 
     @property
     def features_folder(self) -> Path:
@@ -315,9 +347,10 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Fault, tuple[str, ...]
             Fault("KAFKA_SSL_CA_LOCATION", str(settings.kafka_ssl_ca_location), message),
             ("KAFKA_SSL_CA_LOCATION", "KAFKA_SECURITY_PROTOCOL"),
         )
-    if settings.own_ray and settings.serve_host not in _LOOPBACK:
-        message = "is beyond the loopback, and there are no keys yet: leave it, or guard a Ray cluster of RAY_ADDRESS"
-        yield Fault("SERVE_HOST", settings.serve_host, message), ("SERVE_HOST", "RAY_ADDRESS")
+    for variable, host in (("SERVE_HOST", settings.serve_host), ("API_HOST", settings.api_host)):
+        if host.lower() not in LOOPBACK and settings.api_key is None:
+            message = "is beyond the loopback, so API_KEY must be set, which callers then have to show"
+            yield Fault(variable, host, message), (variable, "API_KEY")
     if not settings.own_ray and settings.serve_port == 0:
         message = "must be a port where RAY_ADDRESS names a cluster: which of its ports are free is not known here"
         yield Fault("SERVE_PORT", "0", message), ("SERVE_PORT", "RAY_ADDRESS")

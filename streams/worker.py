@@ -19,13 +19,10 @@ import ray
 import structlog
 from faust.app.base import BootStrategy
 
-from orchestrator.algorithms.base import registered
-from orchestrator.core.admission import Defaults, Limits
+from orchestrator.core.access import key_digest
 from orchestrator.core.calendar import calendar_named
-from orchestrator.core.canonical import EXACT
 from orchestrator.core.resuming import Resuming
 from orchestrator.core.retention import Keeping
-from orchestrator.features.sources import source_at
 from orchestrator.search import lanes
 from orchestrator.search.answering import Answers
 from orchestrator.search.launching import Launcher
@@ -38,6 +35,7 @@ from serving.assemble import EnsembleAssembler
 from serving.deployer import RETENTION_SECONDS, Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
+from streams.cluster import ClusterVitals
 from streams.commanding import Commands
 from streams.controls import Controls, Custody
 from streams.delivery import AtLeastOnce, Delivery, ExactlyOnce
@@ -45,8 +43,9 @@ from streams.deploying import Deployments
 from streams.enlisting import ModelWishes, Places, RayEnlisting
 from streams.heartbeats import Heartbeats, Pulse
 from streams.intake import Intake
-from streams.judging import Judge
+from streams.judging import defaults, judge
 from streams.leading import Leadership
+from streams.letters import record_at
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
 from streams.performance import Performance
@@ -55,6 +54,7 @@ from streams.publisher import NotDelivered, Publisher
 from streams.reader import TopicReader
 from streams.reconciling import Reconciler
 from streams.relay import OutboxRelay
+from streams.resending import Resending
 from streams.routes import Routes
 from streams.run_folder import RunFolder
 from streams.serve_port import serve_address
@@ -173,6 +173,7 @@ class Worker:
             artifacts,
             retention=max(RETENTION_SECONDS, settings.signal_ttl),
             listening=partial(serve_address, settings, folder),
+            key_digest=None if settings.key is None else key_digest(settings.key),
         )
         deployments = Deployments(
             leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
@@ -212,11 +213,13 @@ class Worker:
             reconciler.wake()
             model_wishes.wake()
 
+        commanding = await self._publisher(stack, config)
         commands = Commands(
             database=database,
-            publisher=await self._publisher(stack, config),
+            publisher=commanding,
             clock=utc_now,
             may_resume=may_resume(settings),
+            resending=Resending(partial(record_at, config), commanding),
             on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()
@@ -274,6 +277,7 @@ class Worker:
             on_failure=self._fail,
         )
         vitals = Vitals(config, database, folder, utc_now, self._fail)
+        cluster = ClusterVitals(folder, utc_now, self._fail)
         performance = Performance(config, part("performance"), utc_now, self._fail)
         heartbeats = Heartbeats(
             measuring=kafka.Lags(config, FEATURE_TICKS.name, group_of(FEATURE_TICKS)),
@@ -288,7 +292,7 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        services = (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, performance)
+        services = (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, cluster, performance)
         for service in (*services, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
@@ -371,21 +375,6 @@ def states(config: dict[str, Any], partitions: Sequence[int]) -> list[Record]:
         return reader.read_to_end()
 
 
-def judge(settings: Settings) -> Judge:
-    """Who judges search requests."""
-    return Judge(
-        tickers=source_at(settings.features_folder, settings.features_db).tickers,
-        algorithms=registered(),
-        limits=Limits(
-            defaults=defaults(settings),
-            metric=settings.tune_metric,
-            mode=settings.tune_mode,
-            threshold=settings.serve_threshold,
-            digits=settings.tune_float_precision if settings.tune_skip_duplicate else EXACT,
-        ),
-    )
-
-
 def driver_settings(settings: Settings) -> DriverSettings:
     """What drivers are told."""
     return DriverSettings(
@@ -417,8 +406,3 @@ def driver_settings(settings: Settings) -> DriverSettings:
 def may_resume(settings: Settings) -> Resuming:
     """What may be gone on with."""
     return Resuming(unfinished=settings.tune_resume_unfinished, errored=settings.tune_resume_errored)
-
-
-def defaults(settings: Settings) -> Defaults:
-    """How much is searched where a request is silent."""
-    return Defaults(population_size=settings.tune_pbt_population_size, grace=settings.tune_asha_grace_period)

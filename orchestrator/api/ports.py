@@ -142,8 +142,10 @@ class Kafka(Protocol):
 class Ray(Protocol):
     """The Ray cluster."""
 
-    dashboard: str | None
-    """The address of Ray's own dashboard, where there is one."""
+    @property
+    def dashboard(self) -> str | None:
+        """The address of Ray's own dashboard, where there is one."""
+        ...
 
     async def cluster(self) -> Cluster:
         """What there is.
@@ -156,6 +158,11 @@ class Ray(Protocol):
 
 class Serve(Protocol):
     """Predictions of Ray Serve."""
+
+    @property
+    def address(self) -> str | None:
+        """Where they are answered; None: nowhere yet."""
+        ...
 
     async def predict(self, ensemble: str, body: bytes) -> tuple[int, bytes]:
         """The status and the body that `POST /{ensemble}` is answered with.

@@ -23,7 +23,7 @@ KEYS = ("ticker", "timeframe")
 _COLUMNS = "SELECT * FROM features LIMIT 0"
 _TICKERS = "SELECT DISTINCT ticker FROM features"
 _TICKERS_OF = "SELECT DISTINCT ticker FROM features WHERE timeframe = $timeframe"
-_TIMEFRAMES = "SELECT DISTINCT timeframe FROM features WHERE ticker = $ticker"
+_TIMEFRAMES = "SELECT DISTINCT timeframe FROM features WHERE $ticker::VARCHAR IS NULL OR ticker = $ticker"
 _VALUES = "SELECT count(COLUMNS(*)) FROM features WHERE ticker = $ticker AND timeframe = $timeframe"
 _ROWS = """
     SELECT * FROM features
@@ -51,8 +51,10 @@ class DuckDBFeatures:
         with self._open() as (connection, _):
             return tuple(sorted(_names(connection, _TICKERS_OF, is_ticker, timeframe=timeframe)))
 
-    def timeframes(self, ticker: str) -> tuple[str, ...]:
-        """The timeframes that `ticker` has rows of, shortest bar first; none where the file does not exist.
+    def timeframes(self, ticker: str | None = None) -> tuple[str, ...]:
+        """The timeframes that `ticker`, or where it is None any, has rows of, shortest bar first.
+
+        None where the file does not exist.
 
         Raises:
             UnusableFeatures: the file cannot be read.
@@ -161,7 +163,7 @@ class _Rows:
 
 
 def _names(
-    connection: duckdb.DuckDBPyConnection, query: str, is_name: Callable[[str], bool], **asked: str
+    connection: duckdb.DuckDBPyConnection, query: str, is_name: Callable[[str], bool], **asked: str | None
 ) -> list[str]:
     """What the query finds and may be called so."""
     return [name for (name,) in connection.execute(query, asked).fetchall() if is_name(name)]

@@ -26,8 +26,11 @@ class ParquetFeatures:
         """The tickers that have files of `timeframe`, sorted; none where the directory does not exist."""
         return tuple(ticker for ticker in _folders(self._root, is_ticker) if timeframe in self.timeframes(ticker))
 
-    def timeframes(self, ticker: str) -> tuple[str, ...]:
-        """The timeframes that `ticker` has files of, shortest bar first."""
+    def timeframes(self, ticker: str | None = None) -> tuple[str, ...]:
+        """The timeframes that `ticker`, or where it is None any, has files of, shortest bar first."""
+        if ticker is None:
+            every = {found for each in _folders(self._root, is_ticker) for found in self.timeframes(each)}
+            return tuple(sorted(every, key=bar_length))
         if not is_ticker(ticker):
             return ()
         folder = self._root / ticker

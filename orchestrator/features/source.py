@@ -30,8 +30,8 @@ class FeatureSource(Protocol):
         """The tickers that have bars of `timeframe`, sorted."""
         ...
 
-    def timeframes(self, ticker: str) -> tuple[str, ...]:
-        """The timeframes that `ticker` has bars of, shortest bar first."""
+    def timeframes(self, ticker: str | None = None) -> tuple[str, ...]:
+        """The timeframes that `ticker`, or where it is None any, has bars of, shortest bar first."""
         ...
 
     def extent(self, ticker: str, timeframe: str, start: datetime | None = None, end: datetime | None = None) -> Extent:

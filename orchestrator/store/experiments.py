@@ -19,11 +19,13 @@ from schemas.experiments import (
     ExperimentCompleted,
     ExperimentEvent,
     ExperimentFailed,
+    ExperimentProgress,
     ExperimentStarted,
     ExperimentWaiting,
     GatePassed,
     GateRefused,
     GateVerdict,
+    SurvivorsSelected,
 )
 from schemas.search import SearchRequest
 from schemas.topics import EXPERIMENT_EVENTS
@@ -49,6 +51,10 @@ class Experiment:
     """Planned."""
     data_hash: dict[str, str] | None
     """By ticker; from the start on."""
+    progress: JsonObject | None
+    """Of the newest `progress` event: finished, failed, best, cached."""
+    selection: JsonObject | None
+    """Of the `survivors_selected` event: survivors, passed_over, effective_votes."""
     summary: JsonObject | None
     """Of the `completed` event: finished, failed, best, deflated_sharpe, seconds, cached."""
     verdict: GateVerdict | None
@@ -87,7 +93,7 @@ async def advance(
         changes["started_at"] = now
     if state is State.ACCEPTED:
         # Whoever resumes it wants it, whatever was said when it was first asked for.
-        changes |= {"reasons": (), "summary": None, "expires_at": None}
+        changes |= {"reasons": (), "summary": None, "selection": None, "expires_at": None}
     return await _change(tx, current, changes, event, now)
 
 
@@ -129,6 +135,12 @@ async def by_name(tx: AsyncSession, name: str) -> Experiment | None:
     found = select(experiments).join(names, names.c.experiment == experiments.c.id).where(names.c.name == name)
     row = (await tx.execute(found)).one_or_none()
     return None if row is None else Experiment(**row._mapping)
+
+
+async def aliases(tx: AsyncSession, experiment: str) -> list[str]:
+    """The names that duplicates of the experiment asked for, in order."""
+    others = (names.c.experiment == experiment) & (names.c.name != experiment)
+    return [*await tx.scalars(select(names.c.name).where(others).order_by(names.c.name))]
 
 
 async def in_states(tx: AsyncSession, *states: State, unjudged: bool = False) -> list[Experiment]:
@@ -181,6 +193,11 @@ def _said(event: ExperimentEvent | None) -> dict[str, Any]:
             return {"position": event.position}
         case ExperimentStarted():
             return {"trials": event.trials, "data_hash": event.data_hash}
+        case ExperimentProgress():
+            return {"progress": event.model_dump(mode="json", include={"finished", "failed", "best", "cached"})}
+        case SurvivorsSelected():
+            kept = {"survivors", "passed_over", "effective_votes"}
+            return {"selection": event.model_dump(mode="json", include=kept)}
         case ExperimentCompleted():
             kept = {"finished", "failed", "best", "deflated_sharpe", "seconds", "cached"}
             return {"summary": event.model_dump(mode="json", include=kept)}

@@ -111,6 +111,8 @@ experiments = Table(
     Column("position", Integer),
     Column("trials", Integer, nullable=False),
     Column("data_hash", JSON(none_as_null=True)),
+    Column("progress", JSON(none_as_null=True)),
+    Column("selection", JSON(none_as_null=True)),
     Column("summary", JSON(none_as_null=True)),
     Column("verdict", Json(GateVerdict)),
     _reasons(),

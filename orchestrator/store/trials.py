@@ -267,6 +267,20 @@ async def steps(tx: AsyncSession, experiment: str) -> dict[str, dict[int, Report
     return found
 
 
+async def steps_of(tx: AsyncSession, experiment: str, trial: str) -> list[Reported]:
+    """Every score that was written of one trial, in order."""
+    columns = [trial_steps.c[name] for name in Reported.__dataclass_fields__]
+    of_it = (trial_steps.c.experiment == experiment) & (trial_steps.c.trial == trial)
+    return [Reported(**row._mapping) for row in await tx.execute(select(*columns).where(of_it).order_by(columns[1]))]
+
+
+async def named(tx: AsyncSession, experiment: str, trial: str) -> Trial | None:
+    """The experiment's trial of this name."""
+    this = (trials.c.experiment == experiment) & (trials.c.trial == trial)
+    row = (await tx.execute(select(trials).where(this))).one_or_none()
+    return None if row is None else Trial(**row._mapping)
+
+
 async def of_experiment(tx: AsyncSession, experiment: str) -> list[Trial]:
     """The experiment's trials by name, without their histories."""
     rows = await tx.execute(select(trials).where(trials.c.experiment == experiment).order_by(trials.c.trial))

@@ -41,6 +41,7 @@ from streams.following import RequestStory
 from streams.replay import replay
 from streams.requesting import follow_request
 from streams.run_folder import RunFolder
+from streams.service import PROGRAMS
 from streams.settings import Settings
 from streams.supervisor import ChildFailed, Supervisor
 
@@ -101,19 +102,31 @@ def search_request(name: str, feed_start: datetime) -> dict[str, Any]:
     }
 
 
-async def play(display: Display, environ: Mapping[str, str]) -> int:
-    """Play the demo; the exit code."""
+async def play(display: Display, environ: Mapping[str, str], *, keep: bool = False) -> int:
+    """Play the demo; the exit code.
+
+    Args:
+        display: where to show it.
+        environ: settings that are not the copy's own.
+        keep: leave the service up with what was played, with REST and dashboard, until SIGINT or SIGTERM.
+    """
     begun = time.monotonic()
     data_dir = Settings.read(environ).data_dir.absolute() / f"demo-{os.getpid()}"
     playing = asyncio.current_task()
     assert playing is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     try:
-        played = await _played(display, own_environment(environ, data_dir), data_dir)
+        played = await _played(display, own_environment(environ, data_dir), data_dir, begun, keep=keep)
     except (DemoFailed, ChildFailed, CannotStart) as error:
         display.say(f"The demo broke off: {error}. Its logs are in {data_dir / 'logs'}.")
         return 1
     shutil.rmtree(data_dir, ignore_errors=True)
+    if not keep:
+        _show(display, played, begun)
+    return 0
+
+
+def _show(display: Display, played: Played, begun: float) -> None:
     title = "The last year, which no trial saw: Sharpe ratios of following the signals after costs, and of holding."
     show_rows(display.console, HEADINGS, rows(played.outcomes), title=title)
     for sentence in sentences(played.story, played.engine):
@@ -126,12 +139,12 @@ async def play(display: Display, environ: Mapping[str, str]) -> int:
         "deflated_sharpe": played.story.verdict.deflated_sharpe if played.story.verdict is not None else None,
     }
     print(json.dumps(last), flush=True)  # noqa: T201
-    return 0
 
 
-async def _played(display: Display, environ: Mapping[str, str], data_dir: Path) -> Played:
+async def _played(display: Display, environ: Mapping[str, str], data_dir: Path, begun: float, *, keep: bool) -> Played:
     settings, folder = Settings.read(environ), RunFolder(data_dir)
-    supervisor = Supervisor(stages(settings, folder, environ, "worker"), folder, report=lambda child, said: None)
+    programs = PROGRAMS if keep else ("worker",)
+    supervisor = Supervisor(stages(settings, folder, environ, *programs), folder, report=lambda child, said: None)
     with display.activity("starting Kafka, Ray and the worker; computing features of real prices"):
         features = asyncio.ensure_future(asyncio.to_thread(_features, settings))
         async with AsyncExitStack() as started:
@@ -145,10 +158,29 @@ async def _played(display: Display, environ: Mapping[str, str], data_dir: Path) 
             over = asyncio.Event()
             line.add_done_callback(lambda _: over.set())
             await supervisor.watch(until=over)
-            return await line
+            played = await line
+            if keep:
+                _show(display, played, begun)
+                await _stay(display, supervisor, folder)
+            return played
         finally:
             stop.set()
             display.say("stopping ...")
+
+
+async def _stay(display: Display, supervisor: Supervisor, folder: RunFolder) -> None:
+    """Keep everything up until SIGINT or SIGTERM, and say where it is.
+
+    Raises:
+        ChildFailed: a child is given up.
+    """
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    display.say(f"The dashboard: {folder.require('api')['url']}/")
+    display.say(f"In another terminal: DATA_DIR={folder.path} orchestrator ensembles list")
+    display.say("Ctrl-C ends it; nothing is left then.")
+    await supervisor.watch(until=ended)
 
 
 def _features(settings: Settings) -> tuple[Bars, ...]:

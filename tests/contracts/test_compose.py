@@ -40,7 +40,8 @@ RAYS_OWN = {"RAY_AUTH_MODE", "RAY_worker_niceness", "RAY_USAGE_STATS_ENABLED"}
 
 
 def settings_of_the_service() -> Settings:
-    return Settings.read({name: value for name, value in SERVICE["environment"].items() if name not in RAYS_OWN})
+    environment = {name: value for name, value in SERVICE["environment"].items() if name not in RAYS_OWN}
+    return Settings.read(environment | {"API_KEY": "k" * 16, "API_NAMES": "ray_orchestrator"})
 
 
 def published(service: dict[str, Any]) -> dict[int, int]:
@@ -105,6 +106,12 @@ def test_nothing_is_published_beyond_the_loopback_and_each_port_under_its_own_nu
         ports = published(service)
         assert all(outside == inside for outside, inside in ports.items())
         assert "network_mode" not in service
+
+
+def test_it_does_not_start_without_a_key_and_answers_to_its_name_between_containers() -> None:
+    assert SERVICE["environment"]["API_KEY"].startswith("${API_KEY:?")
+    assert SERVICE["environment"]["API_NAMES"] == "${API_NAMES:-ray_orchestrator}"
+    assert "ray_orchestrator" in settings_of_the_service().names
 
 
 def test_the_published_ports_are_the_defaults_of_the_settings() -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from ray import serve
 
+from orchestrator.core.access import key_digest
 from schemas.base import Voting
 from serving.answer import BatchAnswer, FeatureBatch
 from serving.artifacts import Artifacts
@@ -59,9 +60,9 @@ def deployer(artifacts: Artifacts) -> Deployer:
     return Deployer(artifacts.directory, patience=PATIENCE, listening=lambda: nullcontext(("127.0.0.1", PORT)))
 
 
-async def posted(ensemble: str, body: bytes = b'{"features": {}}') -> tuple[int, str, Any]:
+async def posted(ensemble: str, body: bytes = b'{"features": {}}', **headers: str) -> tuple[int, str, Any]:
     """Status, type and JSON of the response to a request to an ensemble."""
-    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/{ensemble}", body)
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/{ensemble}", body, headers)
 
     def ask() -> tuple[int, str, Any]:
         try:
@@ -238,6 +239,20 @@ async def test_another_deployer_finds_what_is_served(artifacts: Artifacts, deplo
     other = Deployer(artifacts.directory, patience=PATIENCE)
     assert await other.serving() == {"bot": Standing(wanted)}
     assert (await answered(other)).served == wanted
+
+
+async def test_a_new_key_is_asked_for_without_a_new_replica(artifacts: Artifacts, deployer: Deployer) -> None:
+    wanted = version(artifacts, 1)
+    await deployer.deploy(wanted)
+    assert (await posted("bot"))[0] == 422
+    guarded = Deployer(artifacts.directory, patience=PATIENCE, key_digest=key_digest("a key of the tests"))
+    assert await guarded.serving() == {"bot": None}
+    await guarded.deploy(wanted)
+    assert await guarded.serving() == {"bot": Standing(wanted, (), key_digest("a key of the tests"))}
+    assert (await posted("bot"))[0] == 401
+    assert (await posted("bot", Authorization="Bearer a key of the tests"))[0] == 422
+    await deployer.deploy(wanted)
+    assert (await posted("bot"))[0] == 422
 
 
 async def test_a_deleted_ensemble_answers_no_longer(deployer: Deployer, artifacts: Artifacts) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from orchestrator.api import app as module
 from orchestrator.api.app import Check, create
+from orchestrator.store.database import Database
+from tests.support.faces import faces
 
 
 async def fine() -> str | None:
@@ -47,7 +49,7 @@ async def get(path: str, checks: dict[str, Check] | None = None) -> tuple[int, d
         "root_path": "",
         "asgi": {"version": "3.0"},
     }
-    app: Any = create(checks or {}, lambda: b"ticks_total 1.0\n")
+    app: Any = create(faces(Database.open("sqlite+aiosqlite://")), checks or {}, lambda: b"ticks_total 1.0\n")
     await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])

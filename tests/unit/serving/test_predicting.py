@@ -9,6 +9,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from orchestrator.core.access import key_digest
 from serving.predicting import LARGEST_BODY, respond
 from serving.succession import Succession
 from tests.unit.serving.drafts import NAMES
@@ -16,6 +17,7 @@ from tests.unit.serving.test_succession import Wrong, version, wrong
 
 FEATURES = dict.fromkeys(NAMES, 0.1) | {"momentum": 3.0}
 LOCAL = {"host": "localhost:8000"}
+KEY = "a key of the tests"
 
 
 async def post(
@@ -25,6 +27,7 @@ async def post(
     *,
     path: str = "/bot",
     method: str = "POST",
+    key: str | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Status and JSON of the response; the body comes in pieces."""
     pieces = [body[start : start + 4096] for start in range(0, len(body), 4096)] or [b""]
@@ -41,7 +44,7 @@ async def post(
         "query_string": b"",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
-    response = await respond(Request(scope, receive), succession)
+    response = await respond(Request(scope, receive), succession, key and key_digest(key))
     kind = "application/json" if response.status_code == 200 else "application/problem+json"
     assert response.headers["content-type"] == kind
     return response.status_code, json.loads(bytes(response.body))
@@ -144,6 +147,25 @@ async def test_only_this_machine_asks_and_only_for_predictions(
     bot: Succession, headers: Mapping[str, str], path: str, method: str, status: int
 ) -> None:
     assert (await post(bot, written(ticker="AAPL"), headers, path=path, method=method))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (LOCAL, 401),
+        ({**LOCAL, "authorization": f"Bearer {KEY}!"}, 401),
+        ({**LOCAL, "authorization": f"Basic {KEY}"}, 401),
+        ({**LOCAL, "x-api-key": key_digest(KEY)}, 401),
+        ({**LOCAL, "x-api-key": KEY, "origin": "https://evil.example"}, 403),
+        ({**LOCAL, "authorization": f"Bearer {KEY}"}, 200),
+        ({"host": "ray_head:8000", "x-api-key": KEY}, 200),
+        ({"host": "desk.example", "x-api-key": KEY, "origin": "https://desk.example"}, 200),
+    ],
+)
+async def test_where_there_is_a_key_whoever_shows_it_asks_by_any_name(
+    bot: Succession, headers: Mapping[str, str], status: int
+) -> None:
+    assert (await post(bot, written(ticker="AAPL"), headers, key=KEY))[0] == status
 
 
 async def test_where_no_version_answers_or_a_model_raises_nothing_of_the_inside_is_told(tmp_path: Path) -> None:

@@ -60,6 +60,17 @@ async def test_a_version_that_cannot_be_staged_says_why_and_changes_nothing(tmp_
     assert await serving(replica) == 1
 
 
+async def test_a_replica_learns_of_another_key_with_the_configuration_of_the_version_that_it_serves(
+    tmp_path: Path,
+) -> None:
+    replica, first = EnsembleReplica(retention=60.0), version(tmp_path, 1)
+    await replica.reconfigure(first)
+    await replica.reconfigure(first | {"key_digest": "0" * 64})
+    standing = await replica.serving()
+    assert standing is not None
+    assert (standing.served.version, standing.key_digest) == (1, "0" * 64)
+
+
 async def test_after_a_crash_the_configured_version_is_loaded_without_being_staged(tmp_path: Path) -> None:
     replica = EnsembleReplica(retention=60.0)
     await replica.reconfigure(version(tmp_path, 2))

@@ -48,8 +48,9 @@ def test_a_version_loads_what_it_was_assembled_of(served: ServedVersion, artifac
 
 
 def test_a_replica_reads_the_configuration_that_names_the_version(served: ServedVersion, artifacts: Artifacts) -> None:
-    found, where = read_configuration(served.configuration(artifacts.directory))
-    assert (found, where.directory) == (served, artifacts.directory)
+    for digest in (None, "0" * 64):
+        found, where, key_digest = read_configuration(served.configuration(artifacts.directory, digest))
+        assert (found, where.directory, key_digest) == (served, artifacts.directory, digest)
 
 
 def test_a_missing_manifest_is_refused(served: ServedVersion, artifacts: Artifacts) -> None:

@@ -9,12 +9,16 @@ from orchestrator.core.lifecycle import State
 from orchestrator.core.resuming import EVERYTHING
 from orchestrator.store import ensembles, experiments, wishes
 from orchestrator.store.database import Database
+from orchestrator.store.errors import DatabaseAway
+from schemas.base import Reason
 from schemas.dead_letter import read_dead_letter
 from schemas.experiments import GatePassed
 from schemas.search import Deploy
 from schemas.topics import COMMANDS
 from streams.commanding import Commands
-from streams.publisher import NotDelivered
+from streams.dead_letters import dead_letter
+from streams.publisher import NotDelivered, Outgoing
+from streams.resending import Resending
 from streams.source import Record
 from tests.contracts.store.makers import NOW, VERDICT, events, everything, founded, proposal
 from tests.unit.streams.fakes import Clock, FakePublisher
@@ -27,8 +31,14 @@ class Desk:
         self.db = db
         self.publisher = FakePublisher()
         self.changes = 0
+        self.letters: dict[tuple[str, int, int], Record] = {}
         self.commands = Commands(
-            database=db, publisher=self.publisher, clock=Clock(), may_resume=EVERYTHING, on_change=self._change
+            database=db,
+            publisher=self.publisher,
+            clock=Clock(),
+            may_resume=EVERYTHING,
+            resending=Resending(lambda *place: self.letters.get(place), self.publisher),
+            on_change=self._change,
         )
 
     def _change(self) -> None:
@@ -43,7 +53,15 @@ class Desk:
 
     @property
     def buried(self) -> list[list[str]]:
-        return [[reason.code for reason in read_dead_letter(each.headers).reasons] for each in self.publisher.published]
+        letters = self.publisher.on(COMMANDS.dead_letters)
+        return [[reason.code for reason in read_dead_letter(each.headers).reasons] for each in letters]
+
+    def bury(self, number: int, *, topic: str = "feature-ticks") -> None:
+        """Have a dead letter of a tick at that offset of `feature-ticks.dlq`; it says that it came from `topic`."""
+        original = Record(topic, 3, 40 + number, b"AAPL", b"no tick \xff", (("ce_id", b"t-1"), ("empty", None)))
+        letter = dead_letter(original, [Reason(code="not_utf8", message="it is not UTF-8")], NOW)
+        place = ("feature-ticks.dlq", 0, number)
+        self.letters[place] = Record(*place, letter.key, letter.value, tuple(letter.headers))
 
 
 @pytest.fixture
@@ -96,6 +114,74 @@ async def test_a_letter_that_was_not_delivered_is_buried_when_the_batch_comes_ag
         await desk.take(refused)
     await desk.take(refused)
     assert desk.buried == [["unknown_experiment"]]
+
+
+def resend(command_id: str = "one", topic: str = "feature-ticks.dlq", offset: int = 7) -> bytes:
+    return command("resend_dead_letter", command_id, topic=topic, partition=0, offset=offset)
+
+
+async def test_a_dead_letter_goes_to_where_it_came_from_as_it_was(desk: Desk) -> None:
+    desk.bury(7)
+    await desk.take(resend())
+    [sent] = desk.publisher.published
+    assert sent == Outgoing("feature-ticks", b"AAPL", b"no tick \xff", (("ce_id", b"t-1"), ("empty", None)))
+
+
+async def test_a_command_sends_a_letter_once_and_another_command_sends_it_again(desk: Desk) -> None:
+    desk.bury(7)
+    await desk.take(resend(), resend())
+    await desk.take(resend())
+    assert len(desk.publisher.published) == 1
+    await desk.take(resend("two"))
+    assert len(desk.publisher.published) == 2
+
+
+async def test_a_letter_that_is_not_acknowledged_is_sent_when_the_command_comes_again(desk: Desk) -> None:
+    desk.bury(7)
+    desk.publisher.refused = {1}
+    with pytest.raises(NotDelivered):
+        await desk.take(resend())
+    assert (await everything(desk.db))["commands"] == []
+    await desk.take(resend())
+    assert [each.topic for each in desk.publisher.published] == ["feature-ticks"]
+
+
+async def test_a_letter_is_sent_again_where_that_was_not_written_down(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least once: whoever reads the topic knows the message by its id."""
+    desk.bury(7)
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.db, "commit", away)
+        with pytest.raises(DatabaseAway):
+            await desk.take(resend())
+    await desk.take(resend())
+    assert [each.topic for each in desk.publisher.published] == ["feature-ticks"] * 2
+
+
+async def away(work: object) -> None:
+    raise DatabaseAway("the store", "no answer")
+
+
+async def test_what_is_no_dead_letter_is_not_sent(desk: Desk) -> None:
+    desk.bury(7)
+    desk.bury(8, topic="signals")
+    place = ("feature-ticks.dlq", 0, 9)
+    desk.letters[place] = Record(*place, b"AAPL", b"{}")
+    refused = [
+        resend("one", offset=6),
+        resend("two", topic="feature-ticks"),
+        resend("three", topic="../etc/passwd"),
+        resend("four", offset=8),
+        resend("five", offset=9),
+    ]
+    await desk.take(*refused)
+    codes = ["no_such_letter", "not_a_dead_letter_topic", "not_a_dead_letter_topic", *["not_a_dead_letter"] * 2]
+    assert [code for [code] in desk.buried] == codes
+    assert len(desk.publisher.published) == len(refused)
+    desk.bury(6)
+    await desk.take(refused[0])
+    assert desk.buried[-1] == ["no_such_letter"]
 
 
 async def judged(desk: Desk, number: int = 1) -> str:

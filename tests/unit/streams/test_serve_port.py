@@ -32,6 +32,6 @@ def test_any_port_is_the_one_of_the_last_time(tmp_path: Path) -> None:
 def test_on_another_s_cluster_the_port_is_what_was_asked_for(tmp_path: Path) -> None:
     with ports.bind(ports.free()) as taken:
         port = taken.getsockname()[1]
-        asked = settings(tmp_path, port, RAY_ADDRESS="ray_head:6379", SERVE_HOST="0.0.0.0")
+        asked = settings(tmp_path, port, RAY_ADDRESS="ray_head:6379", SERVE_HOST="0.0.0.0", API_KEY="k" * 16)
         with serve_address(asked, RunFolder(tmp_path)) as chosen:
             assert chosen == ("0.0.0.0", port)

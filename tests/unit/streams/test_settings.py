@@ -26,7 +26,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_specification() -> None:
     assert (settings.serve_voting, settings.serve_threshold) == ("soft", 0.7)
     assert (settings.model_max_age_days, settings.outlier_margin) == (1095, None)
     assert (settings.serve_host, settings.serve_port) == ("127.0.0.1", 8000)
-    assert (settings.api_host, settings.api_port) == ("127.0.0.1", 8100)
+    assert (settings.api_host, settings.api_port, settings.key) == ("127.0.0.1", 8100, None)
     assert settings.embedded_broker
     assert settings.own_ray
 
@@ -88,10 +88,34 @@ def test_the_embedded_broker_speaks_no_other_protocol() -> None:
     assert "KAFKA_BOOTSTRAP_SERVERS" in faults_of({"KAFKA_SECURITY_PROTOCOL": "SSL"})["KAFKA_SECURITY_PROTOCOL"]
 
 
-def test_predictions_are_answered_beyond_the_loopback_only_on_a_cluster_that_somebody_guards() -> None:
-    assert set(faults_of({"SERVE_HOST": "0.0.0.0"})) == {"SERVE_HOST"}
-    assert Settings.read({"SERVE_HOST": "0.0.0.0", "RAY_ADDRESS": "ray_head:6379"}).serve_host == "0.0.0.0"
-    assert Settings.read({"SERVE_HOST": "::1", "SERVE_PORT": "0"}).serve_port == 0
+@pytest.mark.parametrize("cluster", [{}, {"RAY_ADDRESS": "ray_head:6379"}])
+def test_whoever_listens_beyond_the_loopback_needs_a_key(cluster: dict[str, str]) -> None:
+    beyond = {"SERVE_HOST": "0.0.0.0", "API_HOST": "::"} | cluster
+    faults = faults_of(beyond)
+    assert set(faults) == {"SERVE_HOST", "API_HOST"}
+    assert all("API_KEY" in fault for fault in faults.values())
+    assert Settings.read(beyond | {"API_KEY": "k" * 16}).key == "k" * 16
+    assert Settings.read({"SERVE_HOST": "::1", "SERVE_PORT": "0", "API_HOST": "localhost"}).key is None
+
+
+@pytest.mark.parametrize("key", ["k" * 15, "k" * 257, "sixteen or more of them", "schl\u00fcssel" * 3])
+def test_a_key_that_is_guessed_or_that_no_header_carries_is_refused(key: str) -> None:
+    assert set(faults_of({"API_KEY": key})) == {"API_KEY"}
+
+
+def test_the_api_is_called_by_the_loopbacks_names_its_hosts_and_those_that_are_listed() -> None:
+    key = {"API_KEY": "k" * 16}
+    assert Settings.read({}).names == {"127.0.0.1", "localhost", "::1"}
+    assert Settings.read({"API_HOST": "0.0.0.0", "API_NAMES": "Desk.example, 10.0.0.7"} | key).names == {
+        *Settings.read({}).names,
+        "desk.example",
+        "10.0.0.7",
+    }
+    assert "10.0.0.7" in Settings.read({"API_HOST": "10.0.0.7"} | key).names
+    assert set(faults_of({"API_NAMES": "https://desk.example"})) == {"API_NAMES"}
+
+
+def test_a_cluster_does_not_say_which_of_its_ports_are_free() -> None:
     assert set(faults_of({"SERVE_PORT": "0", "RAY_ADDRESS": "ray_head:6379"})) == {"SERVE_PORT"}
 
 
@@ -115,6 +139,7 @@ def test_certificates_for_a_protocol_that_does_not_encrypt_are_refused(tmp_path:
     [
         {"KAFKA_SASL_PASSWORD": "hunter2"},
         {"DATABASE_URL": "mysql://me:hunter2@host/db"},
+        {"API_KEY": "hunter2"},
         {"KAFKA_SASL_PASSWORD": "hunter2", "TUNE_MODE": "up"},
     ],
 )
@@ -133,6 +158,7 @@ def test_the_settings_never_show_a_secret() -> None:
             "KAFKA_SASL_USERNAME": "me",
             "KAFKA_SASL_PASSWORD": "hunter2",
             "DATABASE_URL": "sqlite+aiosqlite:///hunter2.db",
+            "API_KEY": "hunter2hunter2hunter2",
         }
     )
     assert "hunter2" not in f"{settings} {settings!r}"

@@ -1,0 +1,61 @@
+"""`make demo KEEP=1`: the service stays up until it is asked to end."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from streams.cli import app
+from streams.demo import play
+from streams.display import Display
+from streams.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(("given", "kept"), [([], False), (["KEEP=1"], True)])
+def test_make_hands_on_that_it_is_to_stay(given: list[str], kept: bool) -> None:
+    planned = subprocess.run(
+        ["make", "--dry-run", "demo", *given], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert planned[-1].split()[1:] == ["demo", *(["--keep"] if kept else [])]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_command_does_as_well(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    async def played(display: Display, environ: Any, *, keep: bool) -> int:
+        asked.append(keep)
+        return 0
+
+    monkeypatch.setattr(play, "play", played)
+    assert CliRunner().invoke(app, ["demo", *(["--keep"] if kept else [])]).exit_code == 0
+    assert asked == [kept]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_says_where_the_dashboard_is_and_ends_when_asked_to(tmp_path: Path, number: signal.Signals) -> None:
+    folder, said = RunFolder(tmp_path), StringIO()
+    folder.mark_ready("api", {"url": "http://127.0.0.1:8100"})
+
+    class Watched:
+        async def watch(self, until: asyncio.Event) -> None:
+            os.kill(os.getpid(), number)
+            await asyncio.wait_for(until.wait(), 10)
+
+    loop = asyncio.get_running_loop()
+    try:
+        await play._stay(Display(Console(file=said)), cast(Any, Watched()), folder)
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
+    assert "The dashboard: http://127.0.0.1:8100/\n" in said.getvalue()
+    assert f"DATA_DIR={tmp_path}" in said.getvalue()
