@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from orchestrator.api import pages
 from orchestrator.api.app import create
 from orchestrator.api.ports import Faces
 from orchestrator.features.sources import source_at
@@ -39,6 +40,7 @@ async def serve_api(settings: Settings, folder: RunFolder) -> None:
             },
             metrics.exposition,
         )
+        pages.mount(app, faces)
         listening = ports.bind(settings.api_port, settings.api_host)
         host, port = listening.getsockname()[:2]
         # A stream of events ends when its reader leaves: it is not waited for.
