@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from orchestrator.api import pages
 from orchestrator.api.app import create
 from orchestrator.api.guard import Guard, Rules
 from orchestrator.api.ports import Faces
@@ -41,6 +42,7 @@ async def serve_api(settings: Settings, folder: RunFolder) -> None:
             },
             metrics.exposition,
         )
+        pages.mount(app, faces)
         listening = ports.bind(settings.api_port, settings.api_host)
         host, port = listening.getsockname()[:2]
         rules = Rules(settings.key, settings.names, MAX_MESSAGE_BYTES, settings.api_requests_per_minute)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from orchestrator.api.ports import NotSent, Unreachable
 from orchestrator.api.reading import NotFound
@@ -102,13 +103,23 @@ def install(app: FastAPI) -> None:
             HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not answered here",
         }.get(status, str(error.detail))
         reason = Reason(code=status.name.lower(), message=message[:4096])
-        return problem(status, [reason], dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return problem(status, [reason], headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Whoever asks is not shown the inside of it; it is logged where it happened.
         reason = Reason(code="failed", message="this could not be answered; the API's log tells why")
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, [reason])
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """What is answered at a place; each of its methods is a route of its own."""
+    paths, asked = app.openapi()["paths"], request.url.path
+    here = [asked] if asked in paths else [path for path in paths if compile_path(path)[0].match(asked)]
+    return {method.upper() for path in here for method in paths[path]}
 
 
 def _no_database(error: Exception) -> Response:

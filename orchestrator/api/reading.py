@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.api.views import (
@@ -37,8 +38,10 @@ from orchestrator.store.listing import ExperimentsWanted, Page, Trained, TrialsW
 from orchestrator.store.tables import TrialStatus
 from orchestrator.store.trials import Trial
 from schemas.base import Mode
+from schemas.experiments import Survivor
 
 MOST_DOTS = 10_000
+_SURVIVORS = TypeAdapter(tuple[Survivor, ...])
 
 
 class NotFound(LookupError):
@@ -108,7 +111,7 @@ class Reading:
                 "request": found.request,
                 "aliases": aliases,
                 "verdict": found.verdict,
-                "survivors": selection.get("survivors", ()),
+                "survivors": _SURVIVORS.validate_python(selection.get("survivors", ()), strict=False),
                 "passed_over": selection.get("passed_over", ()),
                 "effective_votes": selection.get("effective_votes", {}),
                 "by_status": counts,

@@ -1,0 +1,92 @@
+"""What pages show besides lists: events of a key, lineages, what became of a command, how fast searches were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import JSON, null, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from orchestrator.store.tables import commands, experiments, outbox, sequences, trial_steps, trials
+from schemas.base import JsonObject, Reason
+from schemas.topics import Topic
+
+RECENT_SEARCHES = 50
+
+
+@dataclass(frozen=True)
+class Descendant:
+    """A trial's score in a generation, and the trial that it was cloned from."""
+
+    trial: str
+    parent: str | None
+    generation: int
+    """From 1."""
+    tickers: tuple[str, ...]
+    metric: float | None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What searches came to: trials that were trained, and the seconds that they took in all."""
+
+    searches: int
+    trials: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float | None:
+        """Trials a second; None: none was measured."""
+        return self.trials / self.seconds if self.trials and self.seconds else None
+
+
+async def taken_up(tx: AsyncSession, command_id: str) -> tuple[Reason, ...] | None:
+    """Why a command was refused, nothing if it was not; None: no worker has taken it up."""
+    reasons: tuple[Reason, ...] | None = await tx.scalar(
+        select(commands.c.reasons).where(commands.c.command_id == command_id)
+    )
+    return reasons
+
+
+async def told(tx: AsyncSession, topic: Topic, key: str, limit: int) -> list[tuple[datetime, bytes]]:
+    """The newest events of a key that are kept, newest first: when each was told, and its value."""
+    series = (sequences.c.scope == topic.name) & (sequences.c.key == key)
+    last = await tx.scalar(select(sequences.c.last).where(series)) or 0
+    ids = [f"{topic.name}:{key}:{number}" for number in range(max(1, last - limit + 1), last + 1)]
+    found = select(outbox.c.created_at, outbox.c.value).where(outbox.c.message_id.in_(ids)).order_by(outbox.c.id.desc())
+    return [(row.created_at, row.value) for row in await tx.execute(found)]
+
+
+async def lineage(tx: AsyncSession, experiment: str, metric: str, limit: int) -> list[Descendant]:
+    """Each generation's scores of a population, oldest generation first, at most `limit` of them."""
+    value = trial_steps.c.metrics[metric].as_float().label("metric")
+    of_trial = (trial_steps.c.experiment == trials.c.experiment) & (trial_steps.c.trial == trials.c.trial)
+    rows = await tx.execute(
+        select(trials.c["trial", "parent", "inherited", "tickers"], trial_steps.c.step, value)
+        .join_from(trials, trial_steps, of_trial)
+        .where(trials.c.experiment == experiment)
+        .order_by(trial_steps.c.step, trials.c.trial)
+        .limit(limit)
+    )
+    found = [Descendant(row.trial, row.parent, len(row.inherited) + row.step, row.tickers, row.metric) for row in rows]
+    return sorted(found, key=lambda each: (each.generation, each.trial))
+
+
+async def speed(tx: AsyncSession, algorithm: str, strategy: str) -> Speed:
+    """How fast the newest searches of an algorithm were that trained all of their trials; those of one strategy, if
+    there are any."""
+    asked = type_coerce(experiments.c.request, JSON)
+    columns = (asked["strategy"].as_string().label("strategy"), experiments.c.summary)
+    ended = (asked["algorithm"].as_string() == algorithm) & experiments.c.summary.is_not(null())
+    newest = select(*columns).where(ended).order_by(experiments.c.created_at.desc()).limit(RECENT_SEARCHES)
+    rows = [row for row in await tx.execute(newest) if not row.summary.get("cached")]
+    same = [row for row in rows if row.strategy == strategy]
+    return _speed([row.summary for row in same or rows])
+
+
+def _speed(summaries: Sequence[JsonObject]) -> Speed:
+    return Speed(
+        searches=len(summaries),
+        trials=sum(each["finished"] + each["failed"] for each in summaries),
+        seconds=sum(each["seconds"] for each in summaries),
+    )
