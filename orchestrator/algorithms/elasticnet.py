@@ -46,8 +46,8 @@ class ElasticNetPredictor:
         np.multiply(rows.T, self._column, out=terms[1:])
         # Feature after feature, neither one matrix product nor one sum: the bits of a row's prediction must not depend
         # on which rows share its batch.
-        accumulated: Floats = np.add.accumulate(terms, axis=0, out=terms)
-        return accumulated[-1]
+        predicted: Floats = np.add.accumulate(terms, axis=0)[-1]
+        return predicted
 
     @cached_property
     def _column(self) -> Floats:
