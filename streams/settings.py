@@ -210,9 +210,9 @@ class Settings(BaseModel):
     """A DuckDB file that features are read from instead of FEATURES_DIR; none: the folders."""
 
     api_host: str = "127.0.0.1"
-    """The address that /health, /ready and /metrics listen on."""
+    """The address that the API listens on."""
     api_port: Port = 8100
-    """Their port, or the next free one after it; 0: any."""
+    """Its port, or the next free one after it; 0: any."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """Seconds after which a driver that is not heard of is replaced; a worker that leads, after twice as many."""
     retention_days: Annotated[float, Field(ge=1, le=36_500)] = 30.0
