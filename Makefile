@@ -5,7 +5,7 @@ SIDE_BY_SIDE := --numprocesses 2
 # Every worker of Ray and every process of the tests imports the same modules: what was compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-swaps show-voting faults check lock schemas clean
+.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-api bench-swaps show-voting faults check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -56,6 +56,9 @@ bench-gate: setup ## does the gate keep luck out and let skill in
 
 bench-signals: setup ## how fast ticks become signals beside what one would use instead: a table, and one JSON object
 	$(BIN)/python -m benchmarks.signals
+bench-api: setup ## how fast the API answers with 10,000 trials in the store: a table, and one JSON object
+	$(BIN)/python -m benchmarks.api
+
 bench-swaps: setup ## versions that swap, some of them broken, under 500 ticks a second: a table, and one JSON object
 	$(BIN)/python -m benchmarks.swaps
 

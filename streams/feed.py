@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from heapq import nlargest
@@ -55,7 +55,6 @@ TURN_SECONDS = 0.2
 """Turns are apart by this, so that ticks by the thousand leave the processor to others."""
 LOOKUP_SECONDS = 15.0
 _HEARTBEAT = b'"kind":"heartbeat"'
-_MODELS = {topic.name: topic.messages for topic in TOPICS}
 
 
 class _Taken(NamedTuple):
@@ -72,11 +71,13 @@ class KafkaFeed:
 
     Args:
         config: librdkafka's connection settings.
+        topics: what is read.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], topics: Sequence[Topic] = TOPICS) -> None:
         self._config = dict(config)
-        self._kept: dict[str, deque[_Taken]] = {topic.name: deque(maxlen=KEPT) for topic in TOPICS}
+        self._topics = {topic.name: topic for topic in topics}
+        self._kept: dict[str, deque[_Taken]] = {name: deque(maxlen=KEPT) for name in self._topics}
         self._followers: dict[asyncio.Queue[Event], frozenset[str]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
@@ -107,7 +108,7 @@ class KafkaFeed:
         kept = [each for name in topics for each in tuple(self._kept.get(name, ()))]
         # Those of one moment were taken in the order of their partition: the later one is newer.
         newest = nlargest(limit, enumerate(kept), key=lambda each: (each[1].at, each[0]))
-        return [event for _, each in newest if (event := _read(each)) is not None]
+        return [event for _, each in newest if (event := self._read(each)) is not None]
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -123,7 +124,7 @@ class KafkaFeed:
                 }
             )
             try:
-                consumer.assign(list(_tails(consumer)))
+                consumer.assign(list(_tails(consumer, self._topics)))
                 while not self._ended.is_set():
                     self._take(consumer)
                     self._ended.wait(TURN_SECONDS)
@@ -162,7 +163,7 @@ class KafkaFeed:
     def _hand_out(self, taken: Sequence[_Taken]) -> None:
         watched = frozenset[str]().union(*self._followers.values())
         for each in taken:
-            event = _read(each) if each.topic in watched else None
+            event = self._read(each) if each.topic in watched else None
             if event is None:
                 continue
             for queue, topics in self._followers.items():
@@ -170,6 +171,15 @@ class KafkaFeed:
                     if queue.full():
                         queue.get_nowait()
                     queue.put_nowait(event)
+
+    def _read(self, taken: _Taken) -> Event | None:
+        """The event of a record; None: a newer version may tell of what this one does not know."""
+        try:
+            message = decode(self._topics[taken.topic].messages, taken.value)
+        except Undecodable:
+            return None
+        key = (taken.key or b"").decode(errors="replace")
+        return Event(taken.topic, key, taken.at, message, json.loads(taken.value))
 
     @staticmethod
     def _keep_up(consumer: Consumer, topic: str, partition: int, offset: int) -> None:
@@ -184,31 +194,21 @@ async def _drawn(queue: asyncio.Queue[Event]) -> AsyncIterator[Event]:
         yield await queue.get()
 
 
-def _tails(consumer: Consumer) -> Iterator[TopicPartition]:
+def _tails(consumer: Consumer, topics: Iterable[str]) -> Iterator[TopicPartition]:
     """The end of every partition, and a little before it.
 
     Raises:
         KafkaException: the broker does not answer, or has not all of the topics yet.
     """
-    for topic in TOPICS:
-        described = consumer.list_topics(topic.name, LOOKUP_SECONDS).topics[topic.name]
+    for topic in topics:
+        described = consumer.list_topics(topic, LOOKUP_SECONDS).topics[topic]
         if described.error is not None:
             raise KafkaException(described.error)
         for number in described.partitions:
-            begin, end = consumer.get_watermark_offsets(TopicPartition(topic.name, number), LOOKUP_SECONDS)
-            yield TopicPartition(topic.name, number, max(begin, end - TAIL))
+            begin, end = consumer.get_watermark_offsets(TopicPartition(topic, number), LOOKUP_SECONDS)
+            yield TopicPartition(topic, number, max(begin, end - TAIL))
 
 
 def _time(message: RawMessage) -> datetime:
     _, milliseconds = message.timestamp()
     return datetime.fromtimestamp(max(milliseconds, 0) / 1000, UTC)
-
-
-def _read(taken: _Taken) -> Event | None:
-    """The event of a record; None: a newer version may tell of what this one does not know."""
-    try:
-        message = decode(_MODELS[taken.topic], taken.value)
-    except Undecodable:
-        return None
-    key = (taken.key or b"").decode(errors="replace")
-    return Event(taken.topic, key, taken.at, message, json.loads(taken.value))

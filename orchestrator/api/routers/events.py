@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -50,7 +50,7 @@ async def events(
     return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def told(feed: Feed, topics: tuple[str, ...], wanted: dict[str, str], recent: int) -> AsyncIterator[str]:
+async def told(feed: Feed, topics: tuple[str, ...], wanted: dict[str, str], recent: int) -> AsyncGenerator[str, None]:
     """Events in the format of server-sent events, until whoever reads leaves."""
     async with feed.follow(topics) as coming:
         yield ": begins\n\n"

@@ -1,5 +1,6 @@
 """The application over ASGI, with a real store and ports that remember."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,19 +12,31 @@ import pytest_asyncio
 from orchestrator.api.app import create
 from orchestrator.api.ports import Faces
 from orchestrator.store.database import Database
-from tests.contracts.store.conftest import sqlite, sqlite_with_tables
+from tests.contracts.store.conftest import sqlite
 from tests.support.faces import faces as made
 from tests.support.market import fill
 
-__all__ = ["sqlite_with_tables"]
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with one of everything, to copy."""
+
+    async def make(folder: Path) -> None:
+        database = Database.open(sqlite(folder))
+        await database.upgrade()
+        await fill(database)
+        await database.close()
+
+    folder = tmp_path_factory.mktemp("filled")
+    asyncio.run(make(folder))
+    return folder / "orchestrator.db"
 
 
 @pytest_asyncio.fixture
-async def faces(sqlite_with_tables: Path, tmp_path: Path) -> AsyncIterator[Faces]:
+async def faces(filled: Path, tmp_path: Path) -> AsyncIterator[Faces]:
     """Ports around a store that has one of everything."""
-    shutil.copy(sqlite_with_tables, tmp_path)
+    shutil.copy(filled, tmp_path)
     database = Database.open(sqlite(tmp_path))
-    await fill(database)
     yield made(database, tmp_path)
     await database.close()
 
@@ -34,11 +47,3 @@ async def client(faces: Faces) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create(faces, {}, lambda: b""), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8100") as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def filled(sqlite_with_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a database that has tables."""
-    folder = tmp_path_factory.mktemp("filled")
-    shutil.copy(sqlite_with_tables, folder)
-    return folder
