@@ -70,7 +70,7 @@ def assembled(stage: Stage, ensemble: str, seed: int = 0) -> EnsembleManifest:
 
 
 def wanted(stage: Stage, manifest: EnsembleManifest) -> int:
-    """Have a version wanted, by its number."""
+    """Have a version wanted, by a command of its own; its number."""
     version = proposal(
         None,
         manifest.ensemble,
@@ -80,6 +80,7 @@ def wanted(stage: Stage, manifest: EnsembleManifest) -> int:
         mode="live",
         tickers=tuple(manifest.tickers),
         timeframe=TIMEFRAME,
+        command_id=f"want-{manifest.digest[:16]}",
     )
 
     async def propose() -> int:
