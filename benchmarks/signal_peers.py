@@ -3,9 +3,9 @@
     python -m benchmarks.signal_peers NAME SETTINGS
 
 NAME is quix_streams, faust_plain or floor; SETTINGS is JSON: `config` (librdkafka's), `group`, `topic` (to write to),
-`ensemble` and `artifacts`, and `digest` (of the manifest). Each reads `feature-ticks` from where its group stands until
-it is stopped. Each reads ticks and writes signals by the service's own codec, under the same ids and headers, and holds
-positions by the same function; `floor` only hands bytes on.
+`folder` (for what it keeps), `ensemble` and `artifacts`, and `digest` (of the manifest). Each reads `feature-ticks`
+from where its group stands until it is stopped. Each reads ticks and writes signals by the service's own codec, under
+the same ids and headers, and holds positions by the same function; `floor` only hands bytes on.
 """
 
 import json
@@ -187,6 +187,7 @@ def quix_streams(settings: dict[str, Any]) -> None:
         consumer_group=settings["group"],
         auto_offset_reset="earliest",
         auto_create_topics=False,
+        state_dir=settings["folder"],
         consumer_extra_config={"fetch.wait.max.ms": 50},
         producer_extra_config={"linger.ms": 5, "compression.type": "lz4", "partitioner": "murmur2_random"},
         loglevel="WARNING",

@@ -233,7 +233,7 @@ class Service:
 @contextmanager
 def contender(bench: Bench, name: str, python: str, **settings: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """A contender's process."""
-    told = json.dumps({"config": bench.config, "group": f"bench-{name}"} | settings)
+    told = json.dumps({"config": bench.config, "group": f"bench-{name}", "folder": str(bench.folder / name)} | settings)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with (bench.folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
@@ -286,7 +286,7 @@ def throughput(bench: Bench, ticks: int, python: str, algorithm: str, *, everyon
             few = FEW_TICKS // len(TICKERS) * len(TICKERS)
             before = bench.ends(FEATURE_TICKS.name)
             ray = service.folder.require("ray")
-            environment = {"ray": ray["address"], "namespace": "trading_bot", "folder": str(bench.folder / "faust")}
+            environment = {"ray": ray["address"], "namespace": "trading_bot"}
             os.environ.update(_ray_access(service.folder))
             produce(bench.config, bench.feed, few)
             found["faust_plain"] = measured(bench, "faust_plain", sys.executable, before, few, **about, **environment)
