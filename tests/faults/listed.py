@@ -24,6 +24,7 @@ from tests.faults.signals import (
     shuffled_and_doubled,
     slow_replica,
     tick_worker_killed,
+    tick_workers_come_and_go,
     transaction_killed,
 )
 from tests.faults.storage import broker_disk_full, database_disk_full, store_damaged
@@ -186,5 +187,13 @@ FAULTS = (
         "one transaction",
         transaction_killed,
         variables(KILLED_TTL, SIGNAL_GUARANTEE="exactly_once"),
+    ),
+    Fault(
+        24,
+        "tick workers come and go",
+        "each tick has one signal, in order",
+        "commits after the effect",
+        tick_workers_come_and_go,
+        UNDER_TICKS,
     ),
 )

@@ -1,16 +1,12 @@
 """Processes that are killed and stopped."""
 
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import psutil
 
 from streams.child import alive
-from streams.ray_head import client_environment
 from tests.faults.stage import Stage, Violated
 from tests.faults.ticks import signals_of
 
@@ -144,7 +140,7 @@ def workers_come_and_go(stage: Stage) -> int:
     with stage.witness(requests, pause=0.4) as sent:
         for turn in range(4):
             with ExitStack() as both:
-                others = [both.enter_context(_worker(stage, f"{turn}.{number}")) for number in range(2)]
+                others = [both.enter_context(stage.worker(f"{turn}.{number}")) for number in range(2)]
                 time.sleep(8)
                 others[0].send_signal(signal.SIGTERM)
                 # Whoever comes there, with requests that it has read.
@@ -164,30 +160,3 @@ def _suspend(stage: Stage, process: psutil.Process) -> None:
             return
         process.resume()
         time.sleep(0.05)
-
-
-@contextmanager
-def _worker(stage: Stage, name: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """One more worker on the service's broker, Ray and database."""
-    service = stage.service
-    ray = service.folder.require("ray")
-    environment = {
-        **service.environment,
-        **client_environment(service.folder),
-        "DATA_DIR": str(stage.folder / f"worker.{name}"),
-        "KAFKA_BOOTSTRAP_SERVERS": str(service.folder.require("broker")["bootstrap"]),
-        "RAY_ADDRESS": str(ray["address"]),
-        "DATABASE_URL": service.settings.store_url,
-        "FEATURES_DIR": str(service.settings.features_folder),
-        "ARTIFACTS_DIR": str(service.settings.artifacts_folder),
-    }
-    log = stage.folder / f"worker.{name}.log"
-    with log.open("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", "worker"], env=environment, stdout=said, stderr=subprocess.STDOUT
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()

@@ -1,10 +1,12 @@
 """What befalls the tick path: processes that die or dawdle under ticks, and ticks that are not as they should be."""
 
 import random
+import signal
 import time
 from collections.abc import Callable
 
 import psutil
+from confluent_kafka.admin import AdminClient
 
 from orchestrator.core.versions import VersionState
 from schemas.envelope import encode
@@ -12,6 +14,7 @@ from schemas.ticks import FeatureTick
 from schemas.topics import FEATURE_TICKS, dead_letter_topic
 from serving.manifest import EnsembleManifest
 from streams.reader import TopicReader
+from streams.source import group_of
 from tests.faults.feed import (
     ANSWERED,
     IDLE,
@@ -46,6 +49,33 @@ def tick_worker_killed(stage: Stage) -> int:
 def transaction_killed(stage: Stage) -> int:
     """A worker between the signals and the states of its transaction."""
     return _worker_killed(stage, "before-states", exactly_once=True)
+
+
+def tick_workers_come_and_go(stage: Stage) -> int:
+    """One more joins, twice: it leaves when asked, and one of the two is killed with signals in hand."""
+    _serving(stage)
+    with feeding(stage) as sent:
+        for turn in range(2):
+            with stage.worker(f"ticks.{turn}") as other:
+                stage.until(lambda: len(_sharing(stage)) == 2, "two workers share the ticks")
+                time.sleep(2)
+                if turn:
+                    stage.arm("before-signals")
+                    stage.kill(stage.held_at("before-signals"))
+                else:
+                    other.send_signal(signal.SIGTERM)
+                    other.wait(60)
+            stage.until(lambda: len(_sharing(stage)) == 1, "one worker has all ticks")
+            time.sleep(1)
+    check(stage, sent)
+    return len(sent)
+
+
+def _sharing(stage: Stage) -> list[str]:
+    """Who in the group of the ticks has partitions."""
+    group = group_of(FEATURE_TICKS)
+    (described,) = AdminClient(stage.service.config | {"log_level": 0}).describe_consumer_groups([group]).values()
+    return [each.member_id for each in described.result().members if each.assignment.topic_partitions]
 
 
 def _worker_killed(stage: Stage, moment: str, *, exactly_once: bool) -> int:

@@ -18,6 +18,7 @@ import psutil
 
 from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SEARCH_REQUESTS, TRIAL_EVENTS, Topic
 from streams.child import alive
+from streams.ray_head import client_environment
 from streams.reader import TopicReader
 from streams.run_folder import Record
 from tests.service import Service, request, running
@@ -93,6 +94,30 @@ class Stage:
         acknowledged = self.send([self.search("served", deploy=deploy)])
         self.until(lambda: bool(self.query("SELECT 1 FROM ensembles WHERE state = 'deployed'")), "an ensemble serves")
         return acknowledged
+
+    @contextmanager
+    def worker(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """One more worker on the service's broker, Ray and database, until left."""
+        service = self.service
+        environment = {
+            **service.environment,
+            **client_environment(service.folder),
+            "DATA_DIR": str(self.folder / f"worker.{name}"),
+            "KAFKA_BOOTSTRAP_SERVERS": str(service.folder.require("broker")["bootstrap"]),
+            "RAY_ADDRESS": str(service.folder.require("ray")["address"]),
+            "DATABASE_URL": service.settings.store_url,
+            "FEATURES_DIR": str(service.settings.features_folder),
+            "ARTIFACTS_DIR": str(service.settings.artifacts_folder),
+        }
+        with (self.folder / f"worker.{name}.log").open("wb") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "worker"], env=environment, stdout=said, stderr=subprocess.STDOUT
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def arm(self, moment: str) -> None:
         """Have the next process that comes to this moment stand still there."""
