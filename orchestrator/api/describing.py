@@ -16,6 +16,11 @@ _DESCRIPTION = (
     "Search requests in, trading signals out. Whatever changes something is a message on Kafka, as from any other "
     "producer: it is answered with 202 when the broker has it. Bodies are JSON, whatever Content-Type says."
 )
+_KEYS: JsonObject = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""How API_KEY is shown."""
 _PROBLEM: JsonObject = {
     "description": "Why not, every reason at once (RFC 9457)",
     "content": {MEDIA_TYPE: {"schema": bodies.PROBLEM}},
@@ -45,4 +50,7 @@ def _document(app: FastAPI) -> JsonObject:
     for left_out in ("HTTPValidationError", "ValidationError"):
         components.pop(left_out, None)
     components |= bodies.components()
+    if app.state.faces.api_key is not None:
+        document["components"]["securitySchemes"] = _KEYS
+        document["security"] = [{name: []} for name in _KEYS]
     return document

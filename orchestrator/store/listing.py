@@ -19,7 +19,7 @@ from schemas.base import JsonObject, Reason
 
 ExperimentOrder = Literal["created_at", "name", "state", "strategy", "algorithm", "trials", "finished", "best"]
 _AT_ONCE = 500
-"""Names of one query: databases limit the parameters of a statement."""
+"""Names of one query: databases limit the parameters of a statement; and rows that are read at once."""
 _SCORED = (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY)
 
 
@@ -122,8 +122,11 @@ async def page_of_trials(
     total = await tx.scalar(select(func.count()).select_from(trials).where(*of_it))
     columns = {"trial", "status", "seconds", "created_at", "finished_at"}
     by = trials.c[page.order] if page.order in columns else metric(page.order)
-    rows = await tx.execute(_cut(select(trials).where(*of_it), by, trials.c.trial, page))
-    return total or 0, [Trial(**row._mapping) for row in rows]
+    # A few at a time: others have their turn while 10,000 of them are read.
+    rows = await tx.stream(
+        _cut(select(trials).where(*of_it), by, trials.c.trial, page).execution_options(yield_per=_AT_ONCE)
+    )
+    return total or 0, [Trial(**row._mapping) async for row in rows]
 
 
 async def trained(tx: AsyncSession, experiment: str, names: Sequence[str] | None = None) -> dict[str, Trained]:
