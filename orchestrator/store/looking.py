@@ -62,7 +62,7 @@ async def lineage(tx: AsyncSession, experiment: str, metric: str, limit: int) ->
     value = trial_steps.c.metrics[metric].as_float().label("metric")
     of_trial = (trial_steps.c.experiment == trials.c.experiment) & (trial_steps.c.trial == trials.c.trial)
     rows = await tx.execute(
-        select(trials.c["trial", "parent", "inherited", "tickers"], trial_steps.c.step, value)
+        select(*trials.c["trial", "parent", "inherited", "tickers"], trial_steps.c.step, value)
         .join_from(trials, trial_steps, of_trial)
         .where(trials.c.experiment == experiment)
         .order_by(trial_steps.c.step, trials.c.trial)
