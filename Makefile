@@ -5,7 +5,7 @@ SIDE_BY_SIDE := --numprocesses 2
 # Every worker of Ray and every process of the tests imports the same modules: what was compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-swaps show-voting faults check lock schemas clean
+.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-swaps show-voting screenshots faults check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -58,6 +58,9 @@ bench-signals: setup ## how fast ticks become signals beside what one would use 
 	$(BIN)/python -m benchmarks.signals
 bench-swaps: setup ## versions that swap, some of them broken, under 500 ticks a second: a table, and one JSON object
 	$(BIN)/python -m benchmarks.swaps
+
+screenshots: setup ## every page of the dashboard of the service that runs, as pictures in data/screenshots, or in TO=FOLDER
+	$(BIN)/python -m benchmarks.screenshots $(TO)
 
 faults: setup    ## kill, stop, fill up and garble things under a running service: a table of what held
 	$(BIN)/python -m tests.faults $(FAULTS)
