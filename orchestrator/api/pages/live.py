@@ -67,6 +67,15 @@ def follow(
         # A browser that comes back connects again.
         if not tasks:
             tasks.extend(background_tasks.create(each, name="a page's refresh") for each in (listen(), keep()))
+            for task in tasks:
+                task.add_done_callback(ended)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        # What went wrong is logged; a page that stands still must not look as if it was up to date.
+        if not task.cancelled() and task.exception() is not None and not client.is_deleted:
+            with container:
+                ui.label("This page follows no longer what happens: load it again.").classes("notice")
+            container.set_visibility(True)
 
     def leave() -> None:
         for task in tasks:
