@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.store.database import Database
 
 T = TypeVar("T")
+FAILED_SHOWN = 5
+"""Failed trials of which the reasons are shown."""
 
 app = typer.Typer(no_args_is_help=True, help="Experiments: what was searched, and what came of it.")
 Named = Annotated[str, typer.Argument(help="Its name.")]
@@ -69,11 +71,16 @@ def every(
 
 @app.command()
 def show(name: Named, as_json: AsJson = False) -> None:
-    """An experiment: how far it is, what the gate says, and which trials survived. With --json also all its trials."""
-    from orchestrator.store.listing import Page, TrialsWanted
+    """An experiment: how far it is, what the gate says, which trials survived, and why others failed.
 
-    page = Page("trial", limit=None if as_json else 0)
-    found = _read(lambda reading: reading.experiment(name, TrialsWanted(), page))
+    With --json it is told with all its trials.
+    """
+    from orchestrator.store.listing import Page, TrialsWanted
+    from orchestrator.store.tables import TrialStatus
+
+    wanted = TrialsWanted() if as_json else TrialsWanted(statuses=(TrialStatus.FAILED,))
+    page = Page("trial", limit=None if as_json else FAILED_SHOWN)
+    found = _read(lambda reading: reading.experiment(name, wanted, page))
     if as_json:
         _print([found])
         return
@@ -82,6 +89,9 @@ def show(name: Named, as_json: AsJson = False) -> None:
         console.print()
         rows = [(each.trial, ",".join(each.tickers), figure(each.metric)) for each in found.survivors]
         show_rows(console, ("survivor", "tickers", found.metric), rows)
+    for trial in found.all_trials:
+        for reason in trial.reasons:
+            console.print(f"{trial.trial} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
     for reason in (*found.reasons, *(() if found.verdict is None else found.verdict.reasons)):
         console.print(str(reason), highlight=False, markup=False, soft_wrap=True)
 
@@ -153,7 +163,10 @@ def _about(found: "ExperimentDetail") -> "Iterable[tuple[str, str]]":
     yield "state", found.state.value if found.position is None else f"{found.state.value}, {found.position} before it"
     yield "request", found.request_id
     yield "searches", f"{found.strategy}, {found.algorithm}, {','.join(found.tickers)}, {found.timeframe}"
-    yield "trials", ", ".join(f"{count} {status.value}" for status, count in found.by_status.items()) or "none yet"
+    yield (
+        "trials",
+        ", ".join(f"{count} {status.value}" for status, count in found.by_status.items() if count) or "none yet",
+    )
     yield f"best {found.metric}", figure(found.best)
     yield "not luck", figure(found.deflated_sharpe)
     if found.verdict is not None:

@@ -11,7 +11,7 @@ from orchestrator.store import experiments, trials
 from orchestrator.store.database import Database
 from schemas.experiments import GatePassed
 from streams.cli import app
-from tests.contracts.store.makers import NOW, VERDICT, completed, founded, planned
+from tests.contracts.store.makers import NOW, REASON, VERDICT, completed, founded, planned
 from tests.unit.streams.test_cli_fingerprints import on, url
 
 __all__ = ["url"]
@@ -35,6 +35,9 @@ async def searched(db: Database) -> None:
         event = GatePassed(experiment=name, request_id="request-1", sequence=0, emitted_at=NOW, verdict=verdict)
         await experiments.note(tx, name, event, NOW)
     await founded(db, 2, State.RUNNING, name="yours")
+    async with db.transaction() as tx:
+        await trials.plan(tx, "yours", planned(1), NOW)
+        await trials.finish(tx, "yours", [trials.Failed("t00000", (REASON,), 0.1)], NOW)
 
 
 def test_it_lists_the_newest_and_those_in_a_state(url: str) -> None:
@@ -63,6 +66,8 @@ def test_it_shows_how_far_one_is_and_with_json_every_trial(url: str) -> None:
     shown = run("show", "mine").stdout
     assert "overridden" in shown
     assert "3 completed" in shown
+    assert "0 failed" not in shown
+    assert "t00000 failed: " in run("show", "yours").stdout
     document = json.loads(run("show", "mine", "--json").stdout)
     assert [trial["trial"] for trial in document["all_trials"]] == ["t00000", "t00001", "t00002"]
 
