@@ -34,7 +34,7 @@ from schemas.predictions import Problem
 
 OPEN = frozenset({"/health", "/ready"})
 """What needs no key: those who start and balance the service ask it."""
-UNMETERED = ("/health", "/_nicegui")
+UNMETERED = ("/health", "/dashboard/_nicegui")
 """What is not counted: the dashboard's own files and messages, of which one page has many."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -272,7 +272,7 @@ async def test_who_asks_too_often_is_told_when_to_come_back() -> None:
     refused = await ask(headers=SHOWN, guarded=guarded)
     assert (refused.status_code, code_of(refused)) == (429, "too_many_requests")
     assert int(refused.headers["retry-after"]) > 0
-    assert (await ask("/_nicegui/3/static/x.js", headers=SHOWN, guarded=guarded)).status_code == 200
+    assert (await ask("/dashboard/_nicegui/3/static/x.js", headers=SHOWN, guarded=guarded)).status_code == 200
     assert (await ask("/health", guarded=guarded)).status_code == 200
 
 
