@@ -67,6 +67,14 @@ async def test_a_search_that_is_asked_for_again_under_its_id_is_the_same_message
     assert first == second
 
 
+async def test_a_search_is_gone_on_with_by_its_name(client: httpx.AsyncClient, faces: Faces) -> None:
+    asked = {"algorithm": "elasticnet", "tickers": ["AAPL"], "name": "my_experiment_v1", "resume": True}
+    answer = await client.post("/search/pbt", content=json.dumps(asked), headers=FORM)
+    assert (answer.status_code, answer.json()["experiment"]) == (202, "my_experiment_v1")
+    (sent,) = kafka(faces).searches
+    assert (sent.name, sent.resume, sent.request_id) == ("my_experiment_v1", True, answer.json()["request_id"])
+
+
 @pytest.mark.parametrize(
     ("body", "status", "where"),
     [
