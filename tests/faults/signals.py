@@ -73,9 +73,10 @@ def tick_workers_come_and_go(stage: Stage) -> int:
 
 def _sharing(stage: Stage) -> list[str]:
     """Who in the group of the ticks has partitions."""
-    group = group_of(FEATURE_TICKS)
-    (described,) = AdminClient(stage.service.config | {"log_level": 0}).describe_consumer_groups([group]).values()
-    return [each.member_id for each in described.result().members if each.assignment.topic_partitions]
+    # Kept until it has answered: one that is gone leaves its futures waiting.
+    admin = AdminClient(stage.service.config | {"log_level": 0})
+    (described,) = admin.describe_consumer_groups([group_of(FEATURE_TICKS)]).values()
+    return [each.member_id for each in described.result(30).members if each.assignment.topic_partitions]
 
 
 def _worker_killed(stage: Stage, moment: str, *, exactly_once: bool) -> int:
