@@ -29,6 +29,7 @@ from schemas.topics import (
     TRIAL_EVENTS,
     Topic,
 )
+from streams.reader import ENOUGH_BYTES
 from streams.source import soon
 
 log = structlog.get_logger(__name__)
@@ -119,6 +120,7 @@ class KafkaFeed:
                     "enable.auto.commit": False,
                     "auto.offset.reset": "latest",
                     "fetch.wait.max.ms": 100,
+                    "fetch.min.bytes": ENOUGH_BYTES,
                     "queued.max.messages.kbytes": 8192,
                     "log_level": 0,
                 }

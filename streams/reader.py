@@ -12,6 +12,8 @@ from schemas.topics import Topic
 from streams.source import Record, soon
 
 LOOKUP_SECONDS = 15.0
+ENOUGH_BYTES = 2**16
+"""So much is not kept waiting. Told of every record by itself, a follower would cost the broker as much as a worker."""
 
 
 class TopicReader:
@@ -23,7 +25,7 @@ class TopicReader:
         since: from the first record produced at or after this time; None: from the beginning.
         partitions: which partitions of each topic; None: all.
         begin: by topic and partition, the offset to begin at instead of the beginning.
-        wait_ms: how long the broker may keep a request open for more to come; more is cheaper.
+        wait_ms: how long the broker may keep a request open for more to come; more is cheaper, also for the broker.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TopicReader:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": wait_ms,
+                "fetch.min.bytes": ENOUGH_BYTES,
             }
         )
 
