@@ -99,12 +99,14 @@ class Stage:
     def worker(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
         """One more worker on the service's broker, Ray and database, until left."""
         service = self.service
+        serves = service.folder.recorded("serve")
         environment = {
             **service.environment,
             **client_environment(service.folder),
             "DATA_DIR": str(self.folder / f"worker.{name}"),
             "KAFKA_BOOTSTRAP_SERVERS": str(service.folder.require("broker")["bootstrap"]),
             "RAY_ADDRESS": str(service.folder.require("ray")["address"]),
+            "SERVE_PORT": "8000" if serves is None else str(serves.facts["port"]),
             "DATABASE_URL": service.settings.store_url,
             "FEATURES_DIR": str(service.settings.features_folder),
             "ARTIFACTS_DIR": str(service.settings.artifacts_folder),
