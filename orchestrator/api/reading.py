@@ -30,6 +30,7 @@ from orchestrator.api.views import (
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.lifecycle import SEARCHING, State
 from orchestrator.core.performance import Account
+from orchestrator.core.versions import VersionState
 from orchestrator.store import commands, ensembles, experiments, fingerprints, listing, models, performance, trials
 from orchestrator.store.database import Database
 from orchestrator.store.ensembles import Version
@@ -229,6 +230,18 @@ class Reading:
             # A calendar takes a moment to be built the first time.
             performance=await asyncio.to_thread(_earned, accounts, {each.version: each for each in versions}),
         )
+
+    async def serves(self, name: str) -> bool:
+        """Whether a version of an ensemble answers ticks.
+
+        Raises:
+            NotFound: there is no ensemble of that name.
+        """
+        async with self._database.snapshot() as tx:
+            states = await ensembles.states(tx, name)
+        if not states:
+            raise NotFound("ensemble", name)
+        return VersionState.DEPLOYED in states.values()
 
     async def fingerprint_stats(self) -> FingerprintStats:
         """How much is known."""

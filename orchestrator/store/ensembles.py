@@ -287,6 +287,12 @@ async def versions(tx: AsyncSession, ensemble: str) -> list[Version]:
     return [Version(**row._mapping) for row in rows]
 
 
+async def states(tx: AsyncSession, ensemble: str) -> dict[int, VersionState]:
+    """Where each of the ensemble's versions is, by number; none if there is no such ensemble."""
+    rows = await tx.execute(select(ensembles.c.version, ensembles.c.state).where(ensembles.c.ensemble == ensemble))
+    return {row.version: row.state for row in rows}
+
+
 def serving_of(known: Sequence[Version]) -> Version | None:
     """Of an ensemble's versions, the one that serves."""
     return _deployed_of(known)

@@ -1,5 +1,6 @@
 """Ensembles: what serves, deploying, adding, going back, and predictions."""
 
+from http import HTTPStatus
 from pathlib import PurePosixPath
 
 from fastapi import APIRouter
@@ -10,13 +11,14 @@ from orchestrator.api import bodies
 from orchestrator.api.asking import Given, NameInPath, Newest, Read, answer, made_id
 from orchestrator.api.bodies import DeployModels, DeploySurvivors, GoBack, NewMember
 from orchestrator.api.commanding import CommandSent, send
-from orchestrator.api.problems import MEDIA_TYPE
+from orchestrator.api.ports import Unreachable
+from orchestrator.api.problems import Conflict, problem
 from orchestrator.api.reading import Reading
 from orchestrator.api.views import EnsembleDetail, EnsembleLine, View
 from orchestrator.core.errors import Refused
 from schemas.base import Reason
 from schemas.commands import AddMember, Delete, DeployEnsemble, RollBack
-from schemas.predictions import Prediction, PredictionRequest
+from schemas.predictions import Prediction, PredictionRequest, Problem
 
 router = APIRouter(prefix="/ensemble", tags=["ensembles"])
 
@@ -96,7 +98,7 @@ async def one(name: NameInPath, read: Read, faces: Given) -> Response:
 
 @router.delete("/{name}", status_code=202, response_model=CommandSent, summary="Stop serving it")
 async def delete(name: NameInPath, read: Read, faces: Given, newest: Newest) -> Response:
-    await read.ensemble(name)
+    await read.serves(name)
     now = faces.clock()
     return await send(faces, newest, Delete(command_id=made_id(now), issued_at=now, ensemble=name))
 
@@ -110,7 +112,7 @@ async def delete(name: NameInPath, read: Read, faces: Given, newest: Newest) -> 
 )
 async def add_member(name: NameInPath, request: Request, read: Read, faces: Given, newest: Newest) -> Response:
     body, now = await bodies.read(request, NewMember), faces.clock()
-    await read.ensemble(name)
+    await read.serves(name)
     (digest,) = await _digests(read, (body.model_path,), "/model_path")
     command = AddMember(
         command_id=body.command_id or made_id(now), issued_at=now, ensemble=name, model=digest, ticker=body.ticker
@@ -127,7 +129,7 @@ async def add_member(name: NameInPath, request: Request, read: Read, faces: Give
 )
 async def roll_back(name: NameInPath, request: Request, read: Read, faces: Given, newest: Newest) -> Response:
     body, now = await bodies.read(request, GoBack, empty=True), faces.clock()
-    await read.ensemble(name)
+    await read.serves(name)
     command = RollBack(command_id=body.command_id or made_id(now), issued_at=now, ensemble=name, version=body.version)
     return await send(faces, newest, command)
 
@@ -143,9 +145,18 @@ async def roll_back(name: NameInPath, request: Request, read: Read, faces: Given
 )
 async def predict(name: NameInPath, request: Request, read: Read, faces: Given) -> Response:
     await bodies.read(request, PredictionRequest)
-    await read.ensemble(name)
+    if not await read.serves(name):
+        message = f"no version of {name} serves: deploy one, or have an earlier one serve again"
+        raise Conflict(Reason(code="nothing_serves", where=name, message=message))
     status, body = await faces.serve.predict(name, await request.body())
-    return Response(body, status, media_type="application/json" if status == 200 else MEDIA_TYPE)
+    if status == HTTPStatus.OK:
+        return Response(body, status, media_type="application/json")
+    try:
+        return problem(HTTPStatus(status), Problem.model_validate_json(body).reasons)
+    except ValueError as error:
+        # Not the ensemble's own words: its replica is not there, and Ray Serve says so in its own.
+        said = body[:200].decode(errors="replace")
+        raise Unreachable("Ray Serve", f"it says {status} of {name}: {said}") from error
 
 
 async def _digests(read: Reading, models: tuple[str, ...], where: str) -> tuple[str, ...]:

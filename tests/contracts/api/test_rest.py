@@ -5,14 +5,17 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.api.ports import Faces, NotSent, Unreachable
+from orchestrator.store import ensembles
 from orchestrator.store.errors import DatabaseAway
-from schemas.base import JsonObject
+from schemas.base import JsonObject, Reason
 from schemas.commands import AddMember, Cancel, Delete, DeployEnsemble, ResendDeadLetter, Resume, RollBack
 from schemas.control import Halt, Lift
+from schemas.predictions import Problem
 from schemas.search import SearchRequest
-from tests.contracts.store.makers import digest
+from tests.contracts.store.makers import NOW, digest
 from tests.support.faces import FakeKafka, FakeServe
 from tests.support.market import ENSEMBLE, MODEL, REJECTED, RUNNING, SEARCHED
 
@@ -249,8 +252,24 @@ async def test_a_prediction_is_what_ray_serve_says(client: httpx.AsyncClient, fa
     body = b'{"features": {"rsi_14": 35.0}}'
     answer = await client.post(f"/ensemble/{ENSEMBLE}/predict", content=body, headers=FORM)
     assert (answer.status_code, answer.json()["signal"], serve.asked) == (200, "BUY", [(ENSEMBLE, body)])
-    serve.status, serve.body = 422, b'{"status": 422, "reasons": [{"code": "no_ticker", "message": "say which"}]}'
-    assert codes(await client.post(f"/ensemble/{ENSEMBLE}/predict", content=body)) == ["no_ticker"]
+    reason = Reason(code="no_ticker", message="say which")
+    said = Problem(title="Unprocessable Entity", status=422, detail="say which", reasons=(reason,))
+    serve.status, serve.body = 422, said.model_dump_json().encode()
+    answer = await client.post(f"/ensemble/{ENSEMBLE}/predict", content=body)
+    assert (answer.status_code, codes(answer)) == (422, ["no_ticker"])
+    serve.status, serve.body = 404, b"Path '/bot' not found. Ping http://.../-/routes for available routes."
+    answer = await client.post(f"/ensemble/{ENSEMBLE}/predict", content=body)
+    assert (answer.status_code, codes(answer)) == (503, ["unreachable"])
+
+
+async def test_an_ensemble_that_does_not_serve_predicts_nothing(client: httpx.AsyncClient, faces: Faces) -> None:
+    async def deleted(tx: AsyncSession) -> None:
+        assert await ensembles.delete(tx, ENSEMBLE, "delete-1", NOW) == ()
+
+    await faces.database.commit(deleted)
+    answer = await client.post(f"/ensemble/{ENSEMBLE}/predict", content=b'{"features": {}}')
+    assert (answer.status_code, codes(answer)) == (409, ["nothing_serves"])
+    assert cast(FakeServe, faces.serve).asked == []
 
 
 @pytest.mark.parametrize(
