@@ -12,6 +12,7 @@ from schemas.base import JsonObject, Reason
 from schemas.topics import Topic
 
 RECENT_SEARCHES = 50
+QUARTER = 4
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,38 @@ async def told(tx: AsyncSession, topic: Topic, key: str, limit: int) -> list[tup
 
 
 async def lineage(tx: AsyncSession, experiment: str, metric: str, limit: int) -> list[Descendant]:
-    """Each generation's scores of a population, oldest generation first, at most `limit` of them."""
+    """Each generation's scores of the experiment's populations, oldest generation first, at most `limit` of them."""
+    of_it = trials.c.experiment == experiment
+    family = await tx.execute(select(trials.c.trial, trials.c.parent, trials.c.tickers).where(of_it))
+    members = [(row.trial, row.parent, row.tickers) for row in family]
+    born = births(members)
     value = trial_steps.c.metrics[metric].as_float().label("metric")
-    of_trial = (trial_steps.c.experiment == trials.c.experiment) & (trial_steps.c.trial == trials.c.trial)
-    rows = await tx.execute(
-        select(trials.c.trial, trials.c.parent, trials.c.inherited, trials.c.tickers, trial_steps.c.step, value)
-        .join_from(trials, trial_steps, of_trial)
-        .where(trials.c.experiment == experiment)
-        .order_by(trial_steps.c.step, trials.c.trial)
-        .limit(limit)
-    )
-    found = [Descendant(row.trial, row.parent, len(row.inherited) + row.step, row.tickers, row.metric) for row in rows]
+    scores = select(trial_steps.c.trial, trial_steps.c.step, value).where(trial_steps.c.experiment == experiment)
+    steps = [*await tx.execute(scores.order_by(trial_steps.c.step, trial_steps.c.trial).limit(limit))]
+    known = {trial: (parent, tickers) for trial, parent, tickers in members}
+    found = [
+        Descendant(row.trial, known[row.trial][0], born[row.trial] + row.step - 1, known[row.trial][1], row.metric)
+        for row in steps
+    ]
     return sorted(found, key=lambda each: (each.generation, each.trial))
+
+
+def births(members: Sequence[tuple[str, str | None, tuple[str, ...]]]) -> dict[str, int]:
+    """By trial, the generation that it was born in, from 1.
+
+    A population bears as many clones in each generation as a quarter of its founders, and at least one; names follow
+    one another as the trials were born.
+
+    Args:
+        members: trial, parent and tickers; those of one population have the same tickers.
+    """
+    born = {trial: 1 for trial, parent, _ in members if parent is None}
+    for population in {tickers for _, _, tickers in members}:
+        mine = sorted((trial, parent) for trial, parent, tickers in members if tickers == population)
+        clones = [trial for trial, parent in mine if parent is not None]
+        each_time = max((len(mine) - len(clones)) // QUARTER, 1)
+        born |= {trial: 2 + number // each_time for number, trial in enumerate(clones)}
+    return born
 
 
 async def speed(tx: AsyncSession, algorithm: str, strategy: str) -> Speed:

@@ -166,9 +166,9 @@ def prices(
     times: Sequence[str], price: Sequence[float | None], marks: Mapping[str, Sequence[tuple[str, float]]]
 ) -> Options:
     """A ticker's price with its BUY and SELL marks: a triangle that points up, one that points down."""
-    signs = {"BUY": (GREEN, 0, "bottom"), "SELL": (RED, 180, "top")}
+    signs = {"BUY": (GREEN, 0), "SELL": (RED, 180)}
     return _chart(
-        grid=_grid(top=34),
+        grid=_grid(top=34, bottom=6),
         legend={"top": 0, "textStyle": {"color": QUIET}},
         xAxis=_axis("category", data=[*times], boundaryGap=False),
         yAxis=_axis("value", scale=True, split=True),
@@ -191,7 +191,7 @@ def prices(
                     "color": colour,
                     "data": [list(each) for each in marks.get(side, ())],
                 }
-                for side, (colour, turned, _) in signs.items()
+                for side, (colour, turned) in signs.items()
             ),
         ],
     )

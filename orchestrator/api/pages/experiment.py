@@ -7,7 +7,7 @@ from nicegui import ui
 from orchestrator.api.pages import analysis, live, trials_part
 from orchestrator.api.pages.asking import command, identity
 from orchestrator.api.pages.deploying import ask_deploy
-from orchestrator.api.pages.look import TONES, count, figure, moment, percent, span, words
+from orchestrator.api.pages.look import TONES, count, figure, moment, percent, said, span, words
 from orchestrator.api.pages.parts import (
     Text,
     button,
@@ -224,9 +224,9 @@ def _survivors(found: ExperimentDetail) -> None:
         with ui.element("div").classes("log"):
             for each in found.survivors:
                 Text("span", f"{each.rank}.").classes("num quiet")
-                configuration = "  ".join(f"{name}={value}" for name, value in each.configuration.items())
                 Text(
-                    "span", f"{each.trial} · {', '.join(each.tickers)} · {figure(each.metric, 3)} · {configuration}"
+                    "span",
+                    f"{each.trial} · {', '.join(each.tickers)} · {figure(each.metric, 3)} · {said(each.configuration)}",
                 ).classes("wrap num")
         if found.passed_over:
             heading("Passed over")

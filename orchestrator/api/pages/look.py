@@ -35,6 +35,8 @@ TONES: Final[Mapping[str, str]] = {
     "passed": "good",
     "overridden": "warn",
 }
+HELD: Final[Mapping[int | None, str]] = {1: "long", 0: "flat", -1: "short"}
+"""What a target position says, in words."""
 MARKS: Final[Mapping[str, str]] = {"BUY": "▲ BUY", "SELL": "▼ SELL", "HOLD": "HOLD"}
 
 

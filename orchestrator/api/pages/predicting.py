@@ -5,7 +5,7 @@ from typing import Any
 
 from nicegui import ui
 
-from orchestrator.api.pages.look import MARKS, NONE, TONES, figure, percent
+from orchestrator.api.pages.look import HELD, MARKS, NONE, TONES, figure, percent
 from orchestrator.api.pages.parts import Text, button, empty, fact, facts, pill, sentence
 from orchestrator.api.ports import Faces, Unreachable
 from orchestrator.api.views import EnsembleDetail
@@ -54,7 +54,7 @@ async def prediction(faces: Faces, found: EnsembleDetail) -> None:
     fill()
     ticker.on_value_change(fill)
     button("Predict", ask, icon="bolt", tone="act")
-    answer = ui.element("div").style("width: 100%; min-height: 110px; margin-top: 12px").props('role="status"')
+    answer = ui.element("div").style("width: 100%; margin-top: 12px").props('role="status"')
 
 
 def _features(manifest: JsonObject, ticker: str) -> list[str]:
@@ -89,7 +89,7 @@ def _show(status: int, said: JsonObject) -> None:
     with facts():
         fact("Confidence", percent(said["confidence"]))
         fact("Score", figure(said["score"], 3))
-        fact("Target position", NONE if said["target_position"] is None else f"{said['target_position']:+d}")
+        fact("Hold", HELD.get(said["target_position"], NONE))
         fact("Chance to be right", percent(said["p_correct"]))
         fact("Edge, bps", figure(said["edge_bps"], 1))
         for vote in said["votes"]:

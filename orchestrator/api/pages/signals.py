@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from nicegui import ui
 
 from orchestrator.api.pages import charts, live
-from orchestrator.api.pages.look import MARKS, NONE, TONES, figure, place
+from orchestrator.api.pages.look import HELD, MARKS, NONE, TONES, figure, place
 from orchestrator.api.pages.parts import Text, empty, heading, panel, sentence
 from orchestrator.api.pages.shell import frame
 from orchestrator.api.pages.tables import Column, Listing, Row, link, long, pill
@@ -23,7 +23,7 @@ COLUMNS = (
     Column("at", "Bar (UTC)"),
     Column("ticker", "Ticker"),
     Column("signal", "Signal"),
-    Column("target", "Hold", figures=True),
+    Column("target", "Hold"),
     Column("score", "Score", figures=True, narrow=False),
     Column("confidence", "Confidence", figures=True, narrow=False),
     Column("edge", "Edge, bps", figures=True, narrow=False),
@@ -169,7 +169,7 @@ def _row(each: Signal | TickSkipped) -> Row:
         "id": each.id,
         **row,
         "signal": pill(MARKS[each.signal], TONES[each.signal]),
-        "target": NONE if each.target_position is None else f"{each.target_position:+d}".replace("-", "−"),  # noqa: RUF001
+        "target": HELD.get(each.target_position, NONE),
         "score": figure(each.score, 3),
         "confidence": figure(each.confidence),
         "edge": figure(each.edge_bps, 1),

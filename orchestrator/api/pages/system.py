@@ -107,7 +107,7 @@ async def _cluster(faces: Faces, box: ui.element) -> None:
                 for name in ("CPU", "GPU"):
                     if found.total.get(name):
                         used = found.total[name] - found.available.get(name, 0.0)
-                        fact(f"{name} in use", f"{used:g} of {found.total[name]:g}")
+                        fact(f"{name} in use", f"{figure(used, 1)} of {found.total[name]:g}")
                 for name, label in (("memory", "Memory free"), ("object_store_memory", "Object store free")):
                     if name in found.total:
                         free, there = found.available.get(name, 0.0) / GIB, found.total[name] / GIB
