@@ -242,10 +242,13 @@ class Worker:
             clock=utc_now,
             source=SOURCE,
         )
+        kept = settings.data_dir / "faust"
+        # Faust makes no more than the last folder of its path.
+        kept.mkdir(parents=True, exist_ok=True)
         app = StreamsApp(
             "orchestrator",
             broker="kafka://",
-            datadir=str(settings.data_dir / "faust"),
+            datadir=str(kept),
             topic_disable_leader=True,
         )
         reading = self._consume(
