@@ -4,7 +4,8 @@
 
 An SQLite store is filled with one experiment of so many trials; the API serves it in a process of its own, over HTTP on
 the loopback, and one client asks again and again. Kafka and Ray are not asked for what is measured, and are not there.
-The last line is one JSON object; the exit status is 1 where the first page takes longer than 100 ms at the median.
+Then a headless Chromium, where there is one, opens the experiment's page. The last line is one JSON object; the exit
+status is 1 where the first page of trials takes longer than 100 ms at the median, or the browser's longer than 2 s.
 """
 
 import argparse
@@ -21,7 +22,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import uvicorn
 
+from benchmarks.pages import page_interactive
+from orchestrator.api import pages
 from orchestrator.api.app import create
+from orchestrator.api.pages.look import PATH
 from orchestrator.store import requests, trials
 from orchestrator.store.database import Database
 from schemas.search import SearchRequest
@@ -31,6 +35,8 @@ from tests.support.faces import faces
 
 NAME = "many_trials"
 TARGET_MS = 100.0
+TARGET_SECONDS = 2.0
+"""Until the experiment's page in the dashboard can be used, in a browser that was never there."""
 WARM_UP = 5
 AT_ONCE = 500
 PAGES = {
@@ -87,8 +93,10 @@ def serve(url: str, port: int) -> None:
     """The API on a store, until it is ended."""
 
     async def answer() -> None:
-        app = create(faces(Database.open(url)), {}, lambda: b"")
-        await uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off")).serve()
+        given = faces(Database.open(url))
+        app = create(given, {}, lambda: b"")
+        pages.mount(app, given)
+        await uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="on")).serve()
 
     asyncio.run(answer())
 
@@ -144,10 +152,14 @@ def main() -> int:
                 median, p95, size = measured(connection, path, count)
                 print(f"{name:<12} {median:>6.1f} ms {p95:>6.1f} ms {size:>10,}", flush=True)
                 found |= {f"{name}_median_ms": round(median, 1), f"{name}_p95_ms": round(p95, 1)}
+            seconds = page_interactive(f"http://127.0.0.1:{port}{PATH}/experiments/{NAME}")
+            told = "no Chromium is on the PATH" if seconds is None else f"{seconds:>6.2f} s"
+            print(f"{'page':<12} {told} until the experiment's page answers a click", flush=True)
         finally:
             server.terminate()
             server.join()
-    met = float(str(found["first_page_median_ms"])) < TARGET_MS
+    met = float(str(found["first_page_median_ms"])) < TARGET_MS and (seconds is None or seconds < TARGET_SECONDS)
+    found |= {"page_interactive_seconds": seconds, "target_page_interactive_seconds": TARGET_SECONDS}
     print(json.dumps(found | {"target_first_page_median_ms": TARGET_MS, "met": met}))
     return 0 if met else 1
 

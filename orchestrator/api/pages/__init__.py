@@ -1,6 +1,9 @@
 """The dashboard: pages in the browser over the same queries and the same messages as REST."""
 
+from functools import partial
+
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import RedirectResponse
 from nicegui import core, ui
 
@@ -11,6 +14,8 @@ from orchestrator.api.reading import Aim, Reading
 
 RECONNECT_SECONDS = 20.0
 """A browser that was away for less goes on where it was."""
+FASTEST = 1
+"""Files are packed as they are asked for: packing them well takes longer than sending what that saves."""
 _PAGES = (experiments, experiment, new_search, ensembles, ensemble, signals, system)
 
 
@@ -41,5 +46,6 @@ def mount(app: FastAPI, faces: Faces) -> None:
         reconnect_timeout=RECONNECT_SECONDS,
         binding_refresh_interval=None,
         tailwind=False,
+        gzip_middleware_factory=partial(GZipMiddleware, minimum_size=2000, compresslevel=FASTEST),
         show_welcome_message=False,
     )

@@ -80,7 +80,7 @@ async def _build(faces: Faces, reading: Reading, found: ExperimentDetail) -> Non
         with ui.tab_panel("log"):
             log = analysis.log(faces, found.name)
         with ui.tab_panel("request"), panel():
-            ui.code(found.request.model_dump_json(exclude_unset=True, indent=2), language="json").style("width: 100%")
+            Text("pre", found.request.model_dump_json(exclude_unset=True, indent=2)).classes("mono written")
     shown = {"parameters": parameters, "log": log}
     if found.strategy in POPULATIONS:
         shown["lineage"] = lineage

@@ -115,7 +115,7 @@ class Listing:
         on_act: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._load = load
-        self._total = 0
+        self.total = 0
         pagination = {
             "page": 1,
             "rowsPerPage": rows,
@@ -148,7 +148,7 @@ class Listing:
         if first >= total and first:
             asked["page"] = 1
             return await self.refresh()
-        self._total = total
+        self.total = total
         self._count()
         if self.table.rows != rows:
             self.table.rows = [*rows]
@@ -161,8 +161,8 @@ class Listing:
 
     def _count(self) -> None:
         """Tell the browser how many rows there are; it may have told us what it knew before."""
-        if self.table.pagination["rowsNumber"] != self._total:
-            self.table.pagination = {**self.table.pagination, "rowsNumber": self._total}
+        if self.table.pagination["rowsNumber"] != self.total:
+            self.table.pagination = {**self.table.pagination, "rowsNumber": self.total}
 
     async def _asked(self, event: GenericEventArguments) -> None:
         self.table.pagination = event.args["pagination"]

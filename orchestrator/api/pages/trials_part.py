@@ -65,7 +65,8 @@ async def build(reading: Reading, found: ExperimentDetail) -> Show:
 
     async def show(now: ExperimentDetail) -> None:
         nonlocal drawn
-        total = await listing.refresh()
+        # What the page was built with need not be read again before its charts.
+        total = await listing.refresh() if drawn else listing.total
         nothing.clear()
         if not total:
             with nothing:

@@ -9,6 +9,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from orchestrator.api.views import Dot
 from schemas.base import Scalar
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 LEAST_TRIALS = 20
 MOST_TRIALS = 2000
 
