@@ -8,7 +8,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.core.access import LOOPBACK, host_name, offered_key, opens, origin_host
+from orchestrator.core.access import CHALLENGE, LOOPBACK, host_name, offered_key, opens, origin_host
 from orchestrator.core.errors import Refused
 from orchestrator.core.position import position
 from schemas.base import Message, Reason
@@ -254,7 +254,10 @@ def _refused(refused: NotPredicted) -> Response:
     problem = Problem(
         title=refused.status.phrase, status=refused.status.value, detail=str(refused), reasons=refused.reasons
     )
-    return _written(problem, refused.status)
+    response = _written(problem, refused.status)
+    if refused.status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = CHALLENGE
+    return response
 
 
 def _written(message: Message, status: HTTPStatus) -> Response:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api import login
 from orchestrator.core.access import (
+    CHALLENGE,
     host_name,
     key_digest,
     offered_key,
@@ -81,7 +82,7 @@ class KeyMissing(NotAdmitted):
     """It shows no key, or a wrong one."""
 
     status = HTTPStatus.UNAUTHORIZED
-    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="ray-orchestrator"'}
+    headers: Mapping[str, str] = {"WWW-Authenticate": CHALLENGE}
 
 
 class TooLarge(NotAdmitted):

@@ -7,6 +7,8 @@ from hashlib import sha256
 from urllib.parse import unquote, urlsplit
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+CHALLENGE = 'Bearer realm="ray-orchestrator"'
+"""What who shows no key is asked for, as WWW-Authenticate has it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 

@@ -114,9 +114,15 @@ def substituted(commands: str, service: Service) -> str:
     return commands
 
 
+def needed(block: Block) -> list[str]:
+    """The programs besides this project's and the shell's own that a block takes."""
+    named = block.marks["needs"].split(",") if "needs" in block.marks else []
+    return [*named, *(["curl"] if "curl " in block.commands else [])]
+
+
 @pytest.mark.parametrize("block", [block for block in ALL if "skip" not in block.marks], ids=str)
 def test_a_block_of_a_guide_ends_well(block: Block, service: Service, work: Path) -> None:
-    for program in filter(None, block.marks.get("needs", "").split(",")):
+    for program in needed(block):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     environment = dict(service.environment) | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
