@@ -36,7 +36,12 @@ SKIPPED = {
     "up": "it starts a service, and one runs here",
     "docker": "it needs a Docker engine",
 }
-NOT_RUN = {("migration", "up"): 2, ("operations", "up"): 1, ("operations", "docker"): 3, ("troubleshooting", "docker"): 1}
+NOT_RUN = {
+    ("migration", "up"): 2,
+    ("operations", "up"): 1,
+    ("operations", "docker"): 3,
+    ("troubleshooting", "docker"): 1,
+}
 """How many blocks of each guide are not run, and why."""
 PRICES = {"open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume"}
 _FENCE = re.compile(r"^```sh(?P<marks>[^\n]*)\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
