@@ -38,6 +38,9 @@ class Delivery(Protocol):
 class AtLeastOnce:
     """Each part is durable on its own: whoever reads sees it at once, and again where its batch is read again.
 
+    While records are on their way, those that come meanwhile wait, and go together when the broker has those before: a
+    batch's states with the signals of the next.
+
     Args:
         publisher: takes records to the broker.
     """
@@ -45,17 +48,40 @@ class AtLeastOnce:
     def __init__(self, publisher: Publishing) -> None:
         self._publisher = publisher
         self._in_turn = asyncio.Lock()
+        self._waiting: list[Sequence[Outgoing]] = []
+        self._sent: set[asyncio.Future[None]] = set()
 
     async def send(self, first: Sequence[Outgoing], then: Sequence[Outgoing]) -> None:
         """Publish `first`, then `then`."""
-        async with self._in_turn:
-            await self._published(first)
-            await self._published(then)
+        durable = asyncio.get_running_loop().create_future()
+        self._sent.add(durable)
+        try:
+            await self._brought(first)
+            await self._brought(then)
+        finally:
+            self._sent.remove(durable)
+            durable.set_result(None)
 
     async def finish(self, records: Sequence[Record]) -> None:
         """Return when the parts before are durable."""
-        async with self._in_turn:
+        await asyncio.gather(*self._sent)
+
+    async def _brought(self, records: Sequence[Outgoing]) -> None:
+        """Return when the broker has these records, after those that came before them."""
+        if not records:
             return
+        self._waiting.append(records)
+        async with self._in_turn:
+            if not any(each is records for each in self._waiting):
+                # Whoever had the turn before has taken them along.
+                return
+            together, self._waiting = self._waiting, []
+            try:
+                await self._published([record for each in together for record in each])
+            except BaseException:
+                # The others' are not given up with these.
+                self._waiting = [*(each for each in together if each is not records), *self._waiting]
+                raise
 
     async def _published(self, records: Sequence[Outgoing]) -> None:
         while True:

@@ -257,7 +257,8 @@ class Worker:
             config,
             ticks.take,
             size=TICK_BATCH,
-            at_once=2,
+            # One is decided while another's signals, and the states of a third, are on their way.
+            at_once=3,
             stores=settings.signal_guarantee == "at_least_once",
             on_assigned=memory.restore,
         )
