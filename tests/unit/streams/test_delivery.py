@@ -23,7 +23,7 @@ class Broker:
         await self._let.acquire()
         if self.failures:
             raise self.failures.pop()
-        self.taken.append([record.key.decode() for record in records])
+        self.taken.append([(record.key or b"").decode() for record in records])
 
     async def let(self, times: int = 1) -> None:
         for _ in range(times):
