@@ -85,9 +85,13 @@ async def _build(faces: Faces, reading: Reading, found: ExperimentDetail) -> Non
     if found.strategy in POPULATIONS:
         shown["lineage"] = lineage
 
+    built = True
+
     async def refresh() -> None:
-        nonlocal found
-        fresh = await _found(reading, found.name)
+        nonlocal found, built
+        # The page was built with what there is a moment ago: its charts come first.
+        fresh = found if built else await _found(reading, found.name)
+        built = False
         if fresh != found:
             found = fresh
             _head(faces, head, found)
