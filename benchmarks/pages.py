@@ -6,7 +6,7 @@ import time
 from benchmarks.browser import browser, chromium, looking
 
 VISITS = 5
-CLICK_MS = 100.0
+CLICK_MS = 50.0
 
 
 def page_interactive(url: str, visits: int = VISITS) -> float | None:

@@ -1,5 +1,6 @@
 """The page of one experiment: how far it is, its trials, what they tell, what the gate says."""
 
+import asyncio
 from datetime import datetime
 
 from nicegui import ui
@@ -33,6 +34,7 @@ from schemas.experiments import GateVerdict
 from schemas.topics import EXPERIMENT_EVENTS, TRIAL_EVENTS
 
 PAUSE_SECONDS = 1.0
+SETTLE_SECONDS = 0.5
 POPULATIONS = ("pbt", "multi_ticker_pbt")
 SEARCHED = (State.SELECTED, State.DEPLOYING, State.DEPLOYED, State.REFUSED)
 
@@ -85,9 +87,15 @@ async def _build(faces: Faces, reading: Reading, found: ExperimentDetail) -> Non
     if found.strategy in POPULATIONS:
         shown["lineage"] = lineage
 
+    built = True
+
     async def refresh() -> None:
-        nonlocal found
-        fresh = await _found(reading, found.name)
+        nonlocal found, built
+        if built:
+            # The page was built with what there is; who is in a hurry is answered before its charts are drawn.
+            await asyncio.sleep(SETTLE_SECONDS)
+        fresh = found if built else await _found(reading, found.name)
+        built = False
         if fresh != found:
             found = fresh
             _head(faces, head, found)

@@ -71,9 +71,6 @@ async def build(reading: Reading, found: ExperimentDetail) -> Show:
         if not total:
             with nothing:
                 empty("No trial is like that." if any(now.by_status.values()) else "No trial is planned yet.")
-        if drawn != now.finished + 1:
-            drawn = now.finished + 1
-            await _best(best, reading, now)
         if not picked:
             tops = await reading.top(now.name, 1)
             if tops:
@@ -81,6 +78,9 @@ async def build(reading: Reading, found: ExperimentDetail) -> Show:
             elif not chosen.default_slot.children:
                 with chosen:
                     empty("Choose a trial that is completed: a click on its row shows what it has earned.")
+        if drawn != now.finished + 1:
+            drawn = now.finished + 1
+            await _best(best, reading, now)
 
     await listing.refresh()
     return show
