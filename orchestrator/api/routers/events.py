@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
@@ -17,17 +17,16 @@ router = APIRouter(tags=["events"])
 SILENCE_SECONDS = 15.0
 """After so much of it a comment is sent, so that whoever is between keeps the connection open."""
 TopicName = Literal[
-    "experiment-events", "trial-events", "ensemble-events", "signals", "signals.paper", "signals.shadow", "control"
-]
-_TOPICS: tuple[TopicName, ...] = (
     "experiment-events",
     "trial-events",
     "ensemble-events",
     "signals",
+    "signals.replay",
     "signals.paper",
     "signals.shadow",
     "control",
-)
+]
+_TOPICS: tuple[TopicName, ...] = get_args(TopicName)
 
 
 @router.get(
