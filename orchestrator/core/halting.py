@@ -6,7 +6,7 @@ its scope takes its place. Several scopes may hold one position: the strictest o
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from schemas.control import Halt, HaltAction, Lift
@@ -14,6 +14,7 @@ from schemas.control import Halt, HaltAction, Lift
 Order = Halt | Lift
 STRICTNESS: Final[Mapping[HaltAction, int]] = {"halt_new": 1, "reduce_only": 2, "flatten": 3}
 EVERYTHING: Final = "all"
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ class Effect:
 def replaces(order: Order, known: Order | None) -> bool:
     """Whether a message takes the place of the one that is known of its scope; an older epoch never does.
 
-    Two people may have used one epoch at once: the stricter message stands, and of equal ones the later.
+    Two people may have used one epoch at once: the stricter message stands, of equal ones the later, and of those of
+    one moment the one that lasts longer.
     """
     return known is None or _rank(order) >= _rank(known)
 
 
-def _rank(order: Order) -> tuple[int, int, datetime]:
-    return order.epoch, STRICTNESS[order.action] if isinstance(order, Halt) else 0, order.issued_at
+def _rank(order: Order) -> tuple[int, int, datetime, datetime]:
+    if isinstance(order, Lift):
+        return order.epoch, 0, order.issued_at, _NEVER
+    return order.epoch, STRICTNESS[order.action], order.issued_at, order.expires_at or _NEVER
 
 
 def standing(orders: Iterable[Order]) -> dict[str, Order]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.core.halting import STRICTNESS, Order, effect, first_expiry, in_effect, restrained, standing
@@ -89,6 +89,8 @@ def test_a_lift_ends_the_halt_of_its_scope_and_no_other(before: list[Order], sco
 
 
 @given(orders, st.randoms())
+@example([halt("all", expires_at=NOW - SECOND), halt("all")], Random(0))
+@example([halt("all"), halt("all", expires_at=NOW - SECOND)], Random(1))
 def test_the_order_in_which_messages_come_does_not_matter(given_orders: list[Order], random: Random) -> None:
     shuffled = [*given_orders]
     random.shuffle(shuffled)
