@@ -89,7 +89,6 @@ def test_a_lift_ends_the_halt_of_its_scope_and_no_other(before: list[Order], sco
 
 
 @given(orders, st.randoms())
-@example([halt("all", expires_at=NOW - SECOND), halt("all")], Random(0))
 @example([halt("all"), halt("all", expires_at=NOW - SECOND)], Random(1))
 def test_the_order_in_which_messages_come_does_not_matter(given_orders: list[Order], random: Random) -> None:
     shuffled = [*given_orders]
