@@ -16,6 +16,7 @@ from orchestrator.api.pages.asking import Answer, told
 from orchestrator.api.pages.fields import document, fields, owner, scalars, written
 from orchestrator.api.pages.look import figure, percent, span
 from orchestrator.api.pages.new_search import AMOUNTS, SECTIONS
+from orchestrator.api.pages.predicting import read
 from orchestrator.api.pages.shell import frame
 from orchestrator.api.views import Dot
 from orchestrator.core.admission import STRATEGY_FIELDS
@@ -131,6 +132,12 @@ async def test_a_name_out_of_an_address_is_text_and_never_a_property() -> None:
     labels = [each.props.get("aria-label", "") for each in client.elements.values()]
     assert f"Halt ensemble {name.replace(':', ' ')}" in labels
     assert not [prop for each in client.elements.values() for prop in each.props if prop in (":title", "innerHTML")]
+
+
+def test_a_prediction_that_ray_serve_refuses_in_its_own_words_is_told() -> None:
+    assert read(b'{"title": "Not Found", "detail": "x"}') == {"title": "Not Found", "detail": "x"}
+    assert read(b"Internal Server Error") == {"title": "no answer", "detail": "Internal Server Error"}
+    assert read(b"[]")["detail"] == "[]"
 
 
 def test_an_equity_curve_begins_at_nothing_and_its_drawdown_is_never_above_it() -> None:
