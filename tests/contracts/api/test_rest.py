@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.api.ports import Faces, NotSent, Unreachable
@@ -70,6 +71,16 @@ async def test_a_search_that_is_asked_for_again_under_its_id_is_the_same_message
         await client.post("/search/random", json=BODY | {"request_id": "mine"})
     first, second = kafka(faces).searches
     assert first == second
+
+
+async def test_a_search_is_not_asked_for_under_the_name_of_another_that_is_over(
+    client: httpx.AsyncClient, faces: Faces
+) -> None:
+    answer = await client.post("/search/random", json=BODY | {"name": SEARCHED})
+    assert (answer.status_code, codes(answer), kafka(faces).searches) == (409, ["name_taken"], [])
+    again = await client.post("/search/random", json=BODY | {"name": SEARCHED, "request_id": "request-1"})
+    attached = await client.post("/search/random", json=BODY | {"name": RUNNING})
+    assert (again.status_code, attached.status_code) == (202, 202)
 
 
 async def test_a_search_is_gone_on_with_by_its_name(client: httpx.AsyncClient, faces: Faces) -> None:
@@ -259,6 +270,10 @@ async def test_the_service_tells_what_it_consists_of(client: httpx.AsyncClient, 
     kafka(faces).failure = Unreachable("Kafka", "no broker")
     found = (await client.get("/status")).json()
     assert (found["kafka"], found["faults"]) == (None, {"kafka": "Kafka does not answer: no broker"})
+    async with faces.database.transaction() as tx:
+        await tx.execute(text("ALTER TABLE experiments RENAME TO elsewhere"))
+    found = (await client.get("/status")).json()
+    assert (found["experiments"], sorted(found["faults"])) == (None, ["database", "kafka"])
 
 
 async def test_symbols_algorithms_and_dead_letters_are_listed(client: httpx.AsyncClient) -> None:
