@@ -88,7 +88,7 @@ def show(name: Named, as_json: AsJson = False) -> None:
     if found.survivors:
         console.print()
         rows = [(each.trial, ",".join(each.tickers), figure(each.metric)) for each in found.survivors]
-        show_rows(console, ("survivor", "tickers", found.metric), rows)
+        show_rows(console, ("survivor", "tickers", found.compared_by), rows)
     for trial in found.all_trials:
         for reason in trial.reasons:
             console.print(f"{trial.trial} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
@@ -167,7 +167,7 @@ def _about(found: "ExperimentDetail") -> "Iterable[tuple[str, str]]":
         "trials",
         ", ".join(f"{count} {status.value}" for status, count in found.by_status.items() if count) or "none yet",
     )
-    yield f"best {found.metric}", figure(found.best)
+    yield f"best {found.compared_by}", figure(found.best)
     yield "not luck", figure(found.deflated_sharpe)
     if found.verdict is not None:
         passed = "overridden" if found.verdict.overridden else "passed" if found.verdict.passed else "refused"

@@ -57,6 +57,7 @@ AT_ONCE = 500
 TURN_SECONDS = 0.2
 """Turns are apart by this, so that ticks by the thousand leave the processor to others."""
 LOOKUP_SECONDS = 15.0
+LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _HEARTBEAT = b'"kind":"heartbeat"'
 
 
@@ -214,5 +215,6 @@ def _tails(consumer: Consumer, topics: Iterable[str]) -> Iterator[TopicPartition
 
 
 def _time(message: RawMessage) -> datetime:
+    """When a record was produced, as its producer says; one that says what no time is, at the end of that side."""
     _, milliseconds = message.timestamp()
-    return datetime.fromtimestamp(max(milliseconds, 0) / 1000, UTC)
+    return datetime.fromtimestamp(min(max(milliseconds / 1000, 0), LAST_SECOND), UTC)

@@ -16,7 +16,8 @@ from orchestrator.core.access import LOOPBACK
 from schemas.base import Voting
 from schemas.search import MetricName
 
-_SECRET: Final = frozenset({"kafka_sasl_password", "database_url", "api_key"})
+SECRET: Final = frozenset({"kafka_sasl_password", "database_url", "api_key"})
+"""Settings that nobody is shown, and that those in whom others' code runs are not given."""
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})
 _ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 
@@ -328,7 +329,7 @@ def _variables(faults: Iterable[Fault]) -> frozenset[str]:
 
 def _fault(name: str, message: str, given: Mapping[str, str]) -> Fault:
     message = message.removeprefix("Value error, ").replace("Input should be", "must be")
-    return Fault(name.upper(), None if name in _SECRET else given[name], message)
+    return Fault(name.upper(), None if name in SECRET else given[name], message)
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[Fault, tuple[str, ...]]]:

@@ -36,7 +36,7 @@ from schemas.predictions import Problem
 OPEN = frozenset({"/health", "/ready"})
 """What needs no key: those who start and balance the service ask it."""
 UNMETERED = ("/health", "/dashboard/_nicegui")
-"""What is not counted: the dashboard's own files and messages, of which one page has many."""
+"""What is not counted of those who show the key: the dashboard's own files and messages; a page has many of them."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -127,12 +127,20 @@ class Guard:
         try:
             _judge_path(scope)
             _judge_caller(call, self._rules.names)
-            await self._count(call)
+            metered = not scope["path"].startswith(UNMETERED)
+            if metered:
+                await self._count(call)
             if self._rules.api_key is not None and scope["type"] == "http" and scope["path"] == login.PATH:
                 response = await self._login(call, self._rules.api_key, receive)
                 await response(scope, receive, _hardened(send))
                 return
-            self._judge_key(call)
+            try:
+                self._judge_key(call)
+            except KeyMissing:
+                # Guesses at the key count wherever they are made.
+                if not metered:
+                    await self._count(call)
+                raise
             if scope["type"] == "http":
                 receive = await _received(call, receive, self._rules.largest_body)
         except NotAdmitted as refused:
@@ -148,8 +156,6 @@ class Guard:
         Raises:
             TooMany: there were too many of this address in the last minute.
         """
-        if call.url.path.startswith(UNMETERED):
-            return
         client = "" if call.client is None else call.client.host
         if not await self._counted.hit(self._rate, client):
             window = await self._counted.get_window_stats(self._rate, client)

@@ -23,6 +23,8 @@ from schemas.predictions import Problem
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+NO_DATABASE = "the database does not answer; ask again in a moment"
+"""What is told of it: what it says itself may hold its address, and is for the log."""
 _NO_JSON = frozenset({"no_value", "not_utf8", "not_json"})
 
 
@@ -123,10 +125,8 @@ def _methods(app: FastAPI, request: Request) -> set[str]:
 
 
 def _no_database(error: Exception) -> Response:
-    # What a database says may hold its address: that is for the log.
     log.error("database_away", error=str(error))
-    message = "the database does not answer; ask again in a moment"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, [Reason(code="database_away", message=message)])
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, [Reason(code="database_away", message=NO_DATABASE)])
 
 
 def _of_parameter(error: dict[str, object]) -> Reason:

@@ -29,6 +29,7 @@ from orchestrator.api.views import (
 )
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.lifecycle import SEARCHING, State
+from orchestrator.core.metrics import OBJECTIVE, is_together
 from orchestrator.core.performance import Account
 from orchestrator.core.versions import VersionState
 from orchestrator.store import commands, ensembles, experiments, fingerprints, listing, models, performance, trials
@@ -67,8 +68,13 @@ class Aim:
     mode: str = "max"
 
     def of(self, found: Experiment) -> "Aim":
-        """What an experiment optimises."""
-        return Aim(found.request.metric or self.metric, found.request.mode or self.mode)
+        """What an experiment optimises, as its trials have it."""
+        metric = OBJECTIVE if is_together(found.request) else self.asked(found)
+        return Aim(metric, found.request.mode or self.mode)
+
+    def asked(self, found: Experiment) -> str:
+        """The metric that it was asked for by."""
+        return found.request.metric or self.metric
 
 
 class Reading:
@@ -284,6 +290,7 @@ class Reading:
             tickers=found.request.tickers,
             timeframe=found.request.timeframe,
             metric=aim.metric,
+            objective_of=self._aim.asked(found) if aim.metric == OBJECTIVE else None,
             mode=aim.mode,
             trials=found.trials,
             finished=finished,

@@ -44,6 +44,10 @@ class ExperimentLine(View):
     tickers: tuple[str, ...]
     timeframe: str
     metric: str
+    """What its trials are compared by; `objective`: see `objective_of`."""
+    objective_of: str | None
+    """Of a search over several tickers at once: the metric whose mean over tickers, plus the worst, trials are compared
+    by; null: `metric` is what it says."""
     mode: str
     trials: int
     """Planned."""
@@ -65,6 +69,11 @@ class ExperimentLine(View):
     finished_at: Instant | None
     reasons: tuple[Reason, ...]
     """Why it failed."""
+
+    @property
+    def compared_by(self) -> str:
+        """What its trials are compared by, in full."""
+        return self.metric if self.objective_of is None else f"mean plus worst {self.objective_of}"
 
 
 class TrialLine(View):

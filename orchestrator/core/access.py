@@ -9,15 +9,18 @@ from urllib.parse import unquote, urlsplit
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 CHALLENGE = 'Bearer realm="ray-orchestrator"'
 """What who shows no key is asked for, as WWW-Authenticate has it."""
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 def host_name(host: str) -> str | None:
-    """The name in a Host header or in an Origin's `HOST:PORT`, in lower case and without its port."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
+    """The name in a Host header or in an Origin's `HOST:PORT`, in lower case and without its port.
+
+    None: it is neither. What goes on after the name, as in `localhost/health`, would be taken for a part of the path
+    by whoever puts the address together again.
+    """
+    found = _HOST.fullmatch(host.lower())
+    return None if found is None else found[1] or found[2]
 
 
 def origin_host(origin: str) -> str | None:

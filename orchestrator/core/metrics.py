@@ -7,6 +7,7 @@ import numpy as np
 from orchestrator.core.arrays import Floats, Integers, Positions
 from orchestrator.core.deflation import NO_VARIANCE, moments, psr
 from orchestrator.core.profit import by_session, changes
+from schemas.search import SearchRequest
 
 Metrics = dict[str, float | None]
 
@@ -20,6 +21,13 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "net_return": True,
 }
 """The metrics that a search may optimise, and in which direction."""
+OBJECTIVE = "objective"
+"""The metric of a trial on several tickers: the mean over tickers of the metric that is searched by, plus the worst."""
+
+
+def is_together(request: SearchRequest) -> bool:
+    """Whether a trial of the request is one configuration on all of its tickers."""
+    return request.strategy == "multi_ticker_pbt" and len(request.tickers) > 1
 
 
 def score(

@@ -12,6 +12,7 @@ from orchestrator.algorithms.walk import Walk
 from orchestrator.core.arrays import Floats
 from orchestrator.core.dataset import Dataset
 from orchestrator.core.errors import Refused
+from orchestrator.core.metrics import OBJECTIVE
 from orchestrator.core.scoring import History, evaluate_history
 from orchestrator.core.splits import Fold
 from orchestrator.search.outcomes import Earned, Failed, Scored
@@ -21,8 +22,6 @@ from orchestrator.search.streamed_walk import StreamedWalk
 from schemas.base import Reason
 
 MESSAGE_LENGTH = 1000
-OBJECTIVE = "objective"
-"""The metric of a trial on several tickers: the mean over tickers of the metric that is searched by, plus the worst."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,10 @@ from orchestrator.algorithms.base import Trainer
 from orchestrator.core import grid
 from orchestrator.core.admission import grid_of, space_of
 from orchestrator.core.canonical import EXACT
+from orchestrator.core.metrics import is_together
 from orchestrator.search.campaign import Population
 from orchestrator.search.settings import DriverSettings
 from orchestrator.search.strategies.choice import SearchPlan, strategy_for
-from orchestrator.search.study import is_together
 from schemas.search import SearchRequest
 
 

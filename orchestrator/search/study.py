@@ -14,10 +14,11 @@ from orchestrator.core.canonical import fingerprint, lineage_key
 from orchestrator.core.dataset import Dataset, Terms, holdout_start, prepare, terms_of
 from orchestrator.core.errors import Refused
 from orchestrator.core.lookahead import suspects
+from orchestrator.core.metrics import OBJECTIVE, is_together
 from orchestrator.core.splits import FoldPlan
 from orchestrator.features.blocks import Stream
 from orchestrator.features.streaming import samples
-from orchestrator.search.evaluation import OBJECTIVE, Ground, Rules
+from orchestrator.search.evaluation import Ground, Rules
 from orchestrator.search.plan import PlannedTrial, Stage
 from orchestrator.search.settings import DriverSettings
 from orchestrator.search.streamed import streamed
@@ -100,11 +101,6 @@ class Study:
             stages=() if in_one_go else [(stage.configuration, stage.budget) for stage in stages],
             digits=self.float_digits,
         )
-
-
-def is_together(request: SearchRequest) -> bool:
-    """Whether a trial of the request is one configuration on all of its tickers."""
-    return request.strategy == "multi_ticker_pbt" and len(request.tickers) > 1
 
 
 def study_of(

@@ -39,7 +39,7 @@ def parameters(reading: Reading, found: ExperimentDetail) -> Refresh:
         higher = found.mode == "max"
         shares, (options, shown) = await asyncio.gather(
             asyncio.to_thread(weighing.shares, dots, higher),
-            asyncio.to_thread(charts.parallel, dots, words(found.metric), higher),
+            asyncio.to_thread(charts.parallel, dots, words(found.compared_by), higher),
         )
         _weights(weights, shares, len(dots))
         lines.clear()
@@ -55,7 +55,9 @@ def parameters(reading: Reading, found: ExperimentDetail) -> Refresh:
                 if shown < len(dots)
                 else ""
             )
-            sentence(f"{some}Each line is a configuration; the greener it is, the better is its {words(found.metric)}.")
+            sentence(
+                f"{some}Each line is a configuration; the greener it is, the better is its {words(found.compared_by)}."
+            )
 
     return refresh
 
@@ -93,7 +95,7 @@ def lineage(faces: Faces, found: ExperimentDetail) -> Refresh:
             if not mine:
                 empty("No generation has been scored yet.")
                 return
-            ui.echart(charts.lineage(mine, words(found.metric)), renderer="svg").classes("chart tall").props(
+            ui.echart(charts.lineage(mine, words(found.compared_by)), renderer="svg").classes("chart tall").props(
                 'role="img" aria-label="Scores by generation"'
             )
             sentence(

@@ -48,12 +48,13 @@ def add(faces: Faces, reading: Reading) -> None:
 
     @ui.page("/ensembles/{name}", response_timeout=30)
     async def ensemble(name: str) -> None:
-        with frame(faces, name, "Ensembles", scope=f"ensemble:{name}"):
-            try:
-                found = await reading.ensemble(name)
-            except NotFound:
+        try:
+            found = await reading.ensemble(name)
+        except NotFound:
+            with frame(faces, name, "Ensembles"):
                 empty(f"There is no ensemble {name}.", "All ensembles", "/ensembles")
-                return
+            return
+        with frame(faces, name, "Ensembles", scope=f"ensemble:{name}"):
             await _build(faces, reading, found)
 
 

@@ -134,7 +134,7 @@ def _head(faces: Faces, box: ui.element, found: ExperimentDetail) -> None:
             progress(ended, found.trials, f"{ended} of {found.trials} trials have ended")
             with facts():
                 fact("Trials", f"{count(ended)} / {count(found.trials)}")
-                fact(f"Best {words(found.metric)}", figure(found.best, 3))
+                fact(f"Best {words(found.compared_by)}", figure(found.best, 3))
                 fact("Not luck, by its deflation", percent(found.deflated_sharpe))
                 fact("Trials/s", figure(found.trials_per_second, 1))
                 fact("Saved by fingerprints", count(found.cached))

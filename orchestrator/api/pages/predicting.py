@@ -11,7 +11,6 @@ from orchestrator.api.ports import Faces, Unreachable
 from orchestrator.api.views import EnsembleDetail
 from orchestrator.store import ensembles
 from schemas.base import JsonObject
-from schemas.topics import FEATURE_TICKS
 
 
 async def prediction(faces: Faces, found: EnsembleDetail) -> None:
@@ -26,14 +25,12 @@ async def prediction(faces: Faces, found: EnsembleDetail) -> None:
     manifest = serving.manifest
     ticker = ui.select(sorted(serving.tickers), value=min(serving.tickers), label="Ticker").props("outlined dense")
     ticker.style("max-width: 220px")
-    origin = sentence("")
+    sentence("Filled in: a bar that the members were checked with when they were deployed.")
     fields = ui.element("div").classes("fields").style("margin: 10px 0")
     inputs: dict[str, ui.number] = {}
 
     def fill() -> None:
-        bar, whence = _bar(faces, manifest, ticker.value)
-        origin._text = whence
-        origin.update()
+        bar = _bar(manifest, ticker.value)
         fields.clear()
         inputs.clear()
         with fields:
@@ -46,10 +43,10 @@ async def prediction(faces: Faces, found: EnsembleDetail) -> None:
         try:
             status, said = await faces.serve.predict(found.name, body)
         except Unreachable as trouble:
-            status, said = 503, json.dumps({"title": "no answer", "detail": str(trouble)}).encode()
+            status, said = 503, str(trouble).encode()
         answer.clear()
         with answer:
-            _show(status, json.loads(said))
+            _show(status, read(said))
 
     fill()
     ticker.on_value_change(fill)
@@ -57,22 +54,26 @@ async def prediction(faces: Faces, found: EnsembleDetail) -> None:
     answer = ui.element("div").style("width: 100%; margin-top: 12px").props('role="status"')
 
 
+def read(said: bytes) -> JsonObject:
+    """An answer as JSON; what Ray Serve says in its own words, where the replica is not there, as its detail."""
+    try:
+        found = json.loads(said)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"title": "no answer", "detail": said[:200].decode(errors="replace")}
+
+
 def _features(manifest: JsonObject, ticker: str) -> list[str]:
     return sorted({name for each in manifest["members"] if ticker in each["records"] for name in each["feature_names"]})
 
 
-def _bar(faces: Faces, manifest: JsonObject, ticker: str) -> tuple[dict[str, Any], str]:
-    """A bar to begin with: the newest tick that was seen, else one that the members were checked with."""
-    for event in faces.feed.recent({FEATURE_TICKS.name}, 1000):
-        if event.document.get("ticker") == ticker and event.document.get("timeframe") == manifest["timeframe"]:
-            return event.document[
-                "features"
-            ], f"Filled in: the newest tick of {ticker}, {event.document['event_time'][:19]}."
+def _bar(manifest: JsonObject, ticker: str) -> dict[str, Any]:
+    """A bar to begin with: one that the members were checked with."""
     bar: dict[str, Any] = {}
     for each in manifest["members"]:
         if ticker in each["records"] and each["probe"]["features"]:
             bar |= dict(zip(each["feature_names"], each["probe"]["features"][-1], strict=True))
-    return bar, "Filled in: a bar that the members were checked with when they were deployed."
+    return bar
 
 
 def _show(status: int, said: JsonObject) -> None:

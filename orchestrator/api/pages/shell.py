@@ -57,7 +57,9 @@ def frame(faces: Faces, title: str, here: str, scope: str = EVERYTHING) -> Itera
         label = "Halt" if scope == EVERYTHING else f"Halt {scope.partition(':')[2]}"
         what = "everything" if scope == EVERYTHING else scope.replace(":", " ")
         halt = button(label, lambda: _halt(faces, scope), icon="front_hand", tone="halt")
-        halt.props(f'aria-label="Halt {what}"').tooltip(f"Stop trading: {what}")
+        # Set, and not written into props: those are parsed, and a name may come from an address that somebody made up.
+        halt.props["aria-label"] = f"Halt {what}"
+        halt.tooltip(f"Stop trading: {what}")
     _halts(faces)
     yield
 

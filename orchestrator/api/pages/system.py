@@ -15,7 +15,7 @@ from orchestrator.api.ports import Faces, Letter, TopicState, Unreachable
 from orchestrator.api.reading import Reading
 from orchestrator.store.listing import Page
 from schemas.commands import ResendDeadLetter
-from schemas.topics import EXPERIMENT_EVENTS
+from schemas.topics import COMMANDS, EXPERIMENT_EVENTS
 
 MOST_LETTERS = 50
 LOOK_SECONDS = 5.0
@@ -170,6 +170,8 @@ def _ask_resend(faces: Faces, letter: Letter) -> None:
         await command(faces, wanted, f"Send the letter at {_id(letter)} again")
 
     consequence = (
-        f"Its bytes are produced to {letter.came_from} as they are. What is still wrong with them is buried again."
+        "A command that was refused stays refused under its id: give it again instead."
+        if letter.came_from == COMMANDS.name
+        else f"Its bytes are produced to {letter.came_from} as they are. What is still wrong with them is buried again."
     )
     confirm("Send it again?", consequence, "Send again", resend)

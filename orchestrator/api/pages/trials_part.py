@@ -11,10 +11,12 @@ from orchestrator.api.pages.parts import Text, empty, fact, facts, heading, pane
 from orchestrator.api.pages.tables import Column, Listing, Row, long, pill, toned
 from orchestrator.api.reading import Reading
 from orchestrator.api.views import ExperimentDetail, TrialDetail, TrialLine
+from orchestrator.core.metrics import OBJECTIVE
 from orchestrator.store.listing import Page, TrialsWanted
 from orchestrator.store.tables import TrialStatus
 
 METRICS = {
+    OBJECTIVE: ("Mean plus worst", 3),
     "sharpe_ratio": ("Sharpe", 3),
     "net_return": ("Return", 3),
     "max_drawdown": ("Drawdown", 3),
@@ -96,12 +98,12 @@ async def _best(box: ui.element, reading: Reading, now: ExperimentDetail) -> Non
         ended = now.finished + now.failed
         took = timedelta(seconds=ended / now.trials_per_second if now.trials_per_second else 0.0)
         end = max(points[-1].finished_at, now.started_at + took)
-        options = charts.best_so_far(points, now.started_at, end, words(now.metric))
+        options = charts.best_so_far(points, now.started_at, end, words(now.compared_by))
         ui.echart(options, renderer="svg").classes("chart").props('role="img" aria-label="Best so far"')
 
 
 def _columns(found: ExperimentDetail) -> tuple[Column, ...]:
-    first = [found.metric, *(name for name in METRICS if name != found.metric)]
+    first = [found.metric, *(name for name in METRICS if name not in (OBJECTIVE, found.metric))]
     metrics = [
         Column(name, METRICS[name][0], figures=True, sortable=True, narrow=number == 0)
         for number, name in enumerate(first)

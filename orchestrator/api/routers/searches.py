@@ -10,8 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api import bodies
-from orchestrator.api.asking import Given, Newest, answer, made_name, name_of
+from orchestrator.api.asking import Given, Newest, Read, answer, made_name, name_of
+from orchestrator.api.problems import Conflict
+from orchestrator.api.reading import NotFound, Reading
 from orchestrator.api.views import View
+from orchestrator.core.lifecycle import SEARCHING
 from schemas.base import JsonObject, Reason
 from schemas.envelope import Undecodable
 from schemas.search import SearchRequest, StrategyName
@@ -55,7 +58,7 @@ def _add(strategy: StrategyName, path: str) -> None:
 
 
 def _asked(strategy: StrategyName) -> Callable[..., Awaitable[Response]]:
-    async def search(request: Request, faces: Given, newest: Newest) -> Response:
+    async def search(request: Request, faces: Given, read: Read, newest: Newest) -> Response:
         body = await bodies.read(request, bodies.SEARCHES[strategy])
         given: JsonObject = body.model_dump(mode="json", exclude_unset=True)
         given = {name: value for name, value in given.items() if value is not None}
@@ -69,6 +72,7 @@ def _asked(strategy: StrategyName) -> Callable[..., Awaitable[Response]]:
             json.dumps({"request_id": made, "name": name, **given, "strategy": strategy})
         )
         trials = await asyncio.to_thread(faces.judge, asked, now)
+        await _see_that_name_is_free(read, asked)
         await faces.kafka.search(asked)
         experiment = given.get("name", name)
         newest.note(experiment, asked.request_id)
@@ -78,6 +82,23 @@ def _asked(strategy: StrategyName) -> Callable[..., Awaitable[Response]]:
         return answer(view, 202, {"Location": location})
 
     return search
+
+
+async def _see_that_name_is_free(read: Reading, asked: SearchRequest) -> None:
+    """Whoever asks for a search would be shown another one's results under its name.
+
+    Raises:
+        Conflict: the name is that of an experiment that is over, so that the request will be turned down.
+    """
+    if asked.name is None or asked.resume or await read.request(asked.request_id) is not None:
+        return
+    try:
+        owner = await read.line(asked.name)
+    except NotFound:
+        return
+    if owner.state not in SEARCHING:
+        message = f"the name {asked.name} belongs to experiment {owner.name}: choose another, or leave it out"
+        raise Conflict(Reason(code="name_taken", where="/name", message=message))
 
 
 for _strategy in bodies.SEARCHES:

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Annotated, TypeVar
 
+import structlog
 from fastapi import APIRouter, Query
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,10 +18,14 @@ from orchestrator.api.asking import Given, Limit, Newest, Read, answer, made_id
 from orchestrator.api.bodies import Letters
 from orchestrator.api.commanding import CommandSent, send
 from orchestrator.api.ports import Letter, TopicState, Unreachable
+from orchestrator.api.problems import NO_DATABASE
 from orchestrator.api.views import View
 from orchestrator.core.lifecycle import State
+from orchestrator.store.errors import DatabaseAway, UnusableDatabase
 from schemas.base import Instant, JsonObject, Reason, Scalar, Timeframe, pattern_of
 from schemas.commands import ResendDeadLetter
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["system"])
 
@@ -112,8 +118,10 @@ class DeadLetters(View):
 @router.get("/status", response_model=Status, summary="Ray's resources, Kafka's lag, versions")
 async def status(faces: Given, read: Read) -> Response:
     faults: dict[str, str] = {}
-    cluster, topics = await asyncio.gather(
-        _or_fault("ray", faces.ray.cluster(), faults), _or_fault("kafka", faces.kafka.topics(), faults)
+    cluster, topics, experiments = await asyncio.gather(
+        _or_fault("ray", faces.ray.cluster(), faults),
+        _or_fault("kafka", faces.kafka.topics(), faults),
+        _or_fault("database", read.states(), faults),
     )
     return answer(
         Status(
@@ -124,7 +132,7 @@ async def status(faces: Given, read: Read) -> Response:
             serve=faces.serve.address,
             kafka=None if topics is None else tuple(map(_topic, topics)),
             lag=None if topics is None else sum(each.lag or 0 for each in topics),
-            experiments=await read.states(),
+            experiments=experiments,
             versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
             disk_free_bytes=shutil.disk_usage(faces.data_dir if faces.data_dir.exists() else ".").free,
             faults=faults,
@@ -192,7 +200,10 @@ async def _or_fault(what: str, asked: Awaitable[T], faults: dict[str, str]) -> T
         return await asked
     except Unreachable as error:
         faults[what] = str(error)
-        return None
+    except (DatabaseAway, UnusableDatabase, SQLAlchemyError) as error:
+        faults[what] = NO_DATABASE
+        log.error("database_away", error=str(error))
+    return None
 
 
 def _topic(state: TopicState) -> TopicView:

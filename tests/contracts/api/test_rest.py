@@ -1,21 +1,24 @@
 """Every endpoint: what it answers, what it sends, and what it says of what is wrong."""
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.api.ports import Faces, NotSent, Unreachable
-from orchestrator.store import ensembles
+from orchestrator.core.lifecycle import State
+from orchestrator.store import ensembles, trials
 from orchestrator.store.errors import DatabaseAway
 from schemas.base import JsonObject, Reason
 from schemas.commands import AddMember, Cancel, Delete, DeployEnsemble, ResendDeadLetter, Resume, RollBack
 from schemas.control import Halt, Lift
 from schemas.predictions import Problem
 from schemas.search import SearchRequest
-from tests.contracts.store.makers import NOW, digest
+from tests.contracts.store.makers import NOW, completed, digest, founded, planned
 from tests.support.faces import FakeKafka, FakeServe
 from tests.support.market import ENSEMBLE, MODEL, REJECTED, RUNNING, SEARCHED
 
@@ -68,6 +71,16 @@ async def test_a_search_that_is_asked_for_again_under_its_id_is_the_same_message
         await client.post("/search/random", json=BODY | {"request_id": "mine"})
     first, second = kafka(faces).searches
     assert first == second
+
+
+async def test_a_search_is_not_asked_for_under_the_name_of_another_that_is_over(
+    client: httpx.AsyncClient, faces: Faces
+) -> None:
+    answer = await client.post("/search/random", json=BODY | {"name": SEARCHED})
+    assert (answer.status_code, codes(answer), kafka(faces).searches) == (409, ["name_taken"], [])
+    again = await client.post("/search/random", json=BODY | {"name": SEARCHED, "request_id": "request-1"})
+    attached = await client.post("/search/random", json=BODY | {"name": RUNNING})
+    assert (again.status_code, attached.status_code) == (202, 202)
 
 
 async def test_a_search_is_gone_on_with_by_its_name(client: httpx.AsyncClient, faces: Faces) -> None:
@@ -133,6 +146,26 @@ async def test_the_best_trials_the_curve_and_one_trial_are_told(client: httpx.As
     assert [(point["trial"], point["metric"]) for point in curve["points"]] == [("t00000", 1.0), ("t00001", 3.0)]
     trial = (await client.get(f"/experiments/{SEARCHED}/trials/t00001")).json()
     assert (len(trial["step_scores"]), len(trial["profit"])) == (1, 2)
+
+
+async def test_trials_on_several_tickers_at_once_are_compared_by_their_objective(
+    client: httpx.AsyncClient, faces: Faces
+) -> None:
+    name = await founded(faces.database, 3, State.RUNNING, strategy="multi_ticker_pbt", tickers=("AAPL", "MSFT"))
+    async with faces.database.transaction() as tx:
+        await trials.plan(tx, name, planned(2), NOW)
+        for trial, metrics in (("t00000", (1.0, 0.5)), ("t00001", (0.9, 1.5))):
+            scores: dict[str, float | None] = dict(zip(("sharpe_ratio", "objective"), metrics, strict=True))
+            await trials.finish(tx, name, [replace(completed(trial), metrics=scores)], NOW)
+    top = (await client.get(f"/experiments/{name}/top/2")).json()
+    assert (top["metric"], [trial["trial"] for trial in top["top"]]) == ("objective", ["t00001", "t00000"])
+    curve = (await client.get(f"/experiments/{name}/curve")).json()
+    assert [point["metric"] for point in curve["points"]] == [0.5, 1.5]
+    found = (await client.get(f"/experiments/{name}?sort=metric&order=desc")).json()
+    assert (found["metric"], found["objective_of"]) == ("objective", "sharpe_ratio")
+    assert [trial["trial"] for trial in found["all_trials"]] == ["t00001", "t00000"]
+    alone = (await client.get(f"/experiments/{SEARCHED}")).json()
+    assert (alone["metric"], alone["objective_of"]) == ("sharpe_ratio", None)
 
 
 async def test_a_request_that_was_turned_down_tells_its_reasons(client: httpx.AsyncClient) -> None:
@@ -237,6 +270,10 @@ async def test_the_service_tells_what_it_consists_of(client: httpx.AsyncClient, 
     kafka(faces).failure = Unreachable("Kafka", "no broker")
     found = (await client.get("/status")).json()
     assert (found["kafka"], found["faults"]) == (None, {"kafka": "Kafka does not answer: no broker"})
+    async with faces.database.transaction() as tx:
+        await tx.execute(text("ALTER TABLE experiments RENAME TO elsewhere"))
+    found = (await client.get("/status")).json()
+    assert (found["experiments"], sorted(found["faults"])) == (None, ["database", "kafka"])
 
 
 async def test_symbols_algorithms_and_dead_letters_are_listed(client: httpx.AsyncClient) -> None:

@@ -118,6 +118,10 @@ async def test_where_there_is_no_key_none_is_asked() -> None:
         ("", 403),
         ("[", 403),
         ("127.1", 403),
+        ("localhost/health", 403),
+        ("localhost?", 403),
+        ("somebody@localhost", 403),
+        ("localhost:x", 403),
         ("DESK.example", 200),
         ("localhost:1234", 200),
         ("[::1]:8100", 200),
@@ -280,6 +284,13 @@ async def test_guesses_at_the_key_count_as_well() -> None:
     guarded = guard(per_minute=3)
     found = [(await ask(headers={"x-api-key": f"guess {number}"}, guarded=guarded)).status_code for number in range(5)]
     assert found == [401, 401, 401, 429, 429]
+
+
+@pytest.mark.parametrize("path", ["/healthy", "/dashboard/_nicegui/3/static/x.js"])
+async def test_guesses_at_the_key_count_where_those_who_have_it_are_not_counted(path: str) -> None:
+    guarded = guard(per_minute=2)
+    found = [(await ask(path, {"x-api-key": f"guess {number}"}, guarded=guarded)).status_code for number in range(3)]
+    assert found == [401, 401, 429]
 
 
 async def connected(headers: Mapping[str, str], *, answers: bool = True) -> list[dict[str, Any]]:

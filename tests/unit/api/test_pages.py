@@ -1,9 +1,14 @@
 """What the dashboard works out before it is drawn."""
 
 import json
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from nicegui import Client
+from nicegui.page import page
+from starlette.requests import Request
 
 from orchestrator.algorithms.base import registered
 from orchestrator.api.pages import charts, weighing
@@ -11,6 +16,8 @@ from orchestrator.api.pages.asking import Answer, told
 from orchestrator.api.pages.fields import document, fields, owner, scalars, written
 from orchestrator.api.pages.look import figure, percent, span
 from orchestrator.api.pages.new_search import AMOUNTS, SECTIONS
+from orchestrator.api.pages.predicting import read
+from orchestrator.api.pages.shell import frame
 from orchestrator.api.views import Dot
 from orchestrator.core.admission import STRATEGY_FIELDS
 from orchestrator.store.looking import births
@@ -20,6 +27,7 @@ from schemas.ensembles import EnsembleDeployed
 from schemas.envelope import decode
 from schemas.search import SearchRequest
 from tests.contracts.store.makers import NOW, digest
+from tests.support.faces import faces
 
 
 def dots(count: int) -> list[Dot]:
@@ -110,6 +118,26 @@ def test_clones_are_born_a_quarter_of_the_founders_at_a_time() -> None:
     born = births([*founders, *clones, *other])
     assert [born[f"t{number:02d}"] for number in range(6, 12)] == [1, 1, 2, 2, 3, 3]
     assert [born[name] for name in ("u00", "u01", "u02")] == [1, 2, 3]
+
+
+async def test_a_name_out_of_an_address_is_text_and_never_a_property() -> None:
+    """A browser would evaluate a property whose name begins with a colon."""
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    name = 'x" :title="alert(1)" innerHTML="<b>'
+    with (
+        Client(page("/"), request=request) as client,
+        frame(faces(Mock(), Path()), name, "Ensembles", f"ensemble:{name}"),
+    ):
+        pass
+    labels = [each.props.get("aria-label", "") for each in client.elements.values()]
+    assert f"Halt ensemble {name.replace(':', ' ')}" in labels
+    assert not [prop for each in client.elements.values() for prop in each.props if prop in (":title", "innerHTML")]
+
+
+def test_a_prediction_that_ray_serve_refuses_in_its_own_words_is_told() -> None:
+    assert read(b'{"title": "Not Found", "detail": "x"}') == {"title": "Not Found", "detail": "x"}
+    assert read(b"Internal Server Error") == {"title": "no answer", "detail": "Internal Server Error"}
+    assert read(b"[]")["detail"] == "[]"
 
 
 def test_an_equity_curve_begins_at_nothing_and_its_drawdown_is_never_above_it() -> None:

@@ -11,8 +11,9 @@ from orchestrator.algorithms.base import Configuration
 from orchestrator.algorithms.elasticnet import ElasticNetTrainer
 from orchestrator.algorithms.walk import Walk
 from orchestrator.core.errors import Refused
+from orchestrator.core.metrics import OBJECTIVE
 from orchestrator.core.scoring import evaluate_history
-from orchestrator.search.evaluation import MESSAGE_LENGTH, OBJECTIVE, evaluate, objective_of, reasons_of
+from orchestrator.search.evaluation import MESSAGE_LENGTH, evaluate, objective_of, reasons_of
 from orchestrator.search.outcomes import Failed, Scored
 from schemas.base import Reason
 from tests.unit.search.studies import GRID, TRAINER, bench, search_request, study, whole

@@ -5,8 +5,8 @@ import pyarrow.parquet
 import pytest
 
 from orchestrator.core.errors import Refused
+from orchestrator.core.metrics import OBJECTIVE
 from orchestrator.features.parquet import ParquetFeatures
-from orchestrator.search.evaluation import OBJECTIVE
 from orchestrator.search.plan import Stage
 from orchestrator.search.reading import load, read
 from orchestrator.search.study import Study, study_of

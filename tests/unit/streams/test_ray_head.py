@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.children import stages
 from streams.ray_head import RayHead
 from streams.run_folder import RunFolder
 from streams.settings import Settings
@@ -21,6 +22,18 @@ def head(tmp_path: Path) -> Iterator[RayHead]:
     (left.sockets / "r" / "session_latest").symlink_to(session)
     yield left
     shutil.rmtree(left.sockets, ignore_errors=True)
+
+
+def test_its_workers_are_not_given_the_service_s_secrets(tmp_path: Path) -> None:
+    environment = {"DATA_DIR": str(tmp_path), "API_KEY": "a-key-of-the-tests", "LOG_LEVEL": "debug"}
+    ((_, head),) = stages(Settings.read(environment), RunFolder(tmp_path), environment)
+    assert isinstance(head, RayHead)
+    try:
+        launch = head.prepare(print)
+        assert launch.environment["LOG_LEVEL"] == "debug"
+        assert "a-key-of-the-tests" not in launch.environment.values()
+    finally:
+        shutil.rmtree(head.sockets, ignore_errors=True)
 
 
 def test_its_logs_are_kept_and_all_else_is_removed(head: RayHead, tmp_path: Path) -> None:
