@@ -19,6 +19,11 @@ class Looking:
     page: Page
     complaints: list[str] = field(default_factory=list)
 
+    def visit(self, url: str) -> None:
+        """Go to a page of the dashboard, and wait until it hears what is clicked."""
+        self.page.goto(url)
+        self.page.wait_for_function("window.did_handshake === true")
+
 
 def chromium() -> str | None:
     """Where the browser is; None: it is not installed."""

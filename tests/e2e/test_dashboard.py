@@ -58,7 +58,7 @@ def test_a_search_is_asked_for_watched_deployed_asked_and_rolled_back(
 ) -> None:
     with looking(started) as seen:
         page = seen.page
-        page.goto(f"{home}/search")
+        seen.visit(f"{home}/search")
         expect(page.get_by_text("Choose a ticker")).to_be_visible()
         choose(page, "Tickers", "AAPL", "IBM")
         page.get_by_label("l1_ratio").fill("0.4")
@@ -86,7 +86,7 @@ def test_a_search_is_asked_for_watched_deployed_asked_and_rolled_back(
         deploy(page, 1)
         expect(page.get_by_text("version 2 serves", exact=True)).to_be_visible()
         with looking(started) as tape:
-            tape.page.goto(f"{home}/signals")
+            tape.visit(f"{home}/signals")
             expect(tape.page.locator("h1")).to_have_text("Signals")
             service.play(slice(0, 4), ("AAPL", "IBM"))
             expect(tape.page.get_by_role("link", name=ENSEMBLE)).to_have_count(8)
@@ -102,7 +102,7 @@ def test_a_search_is_asked_for_watched_deployed_asked_and_rolled_back(
 def test_a_halt_is_given_on_any_page_shown_on_all_and_lifted(started: Browser, home: str) -> None:
     with looking(started) as seen:
         page = seen.page
-        page.goto(f"{home}/ensembles/{ENSEMBLE}")
+        seen.visit(f"{home}/ensembles/{ENSEMBLE}")
         click(page, f"Halt ensemble {ENSEMBLE}")
         confirm(page, "Halt")
         expect(page.get_by_text("Say why: whoever reads it must know")).to_be_visible()
@@ -110,7 +110,7 @@ def test_a_halt_is_given_on_any_page_shown_on_all_and_lifted(started: Browser, h
         confirm(page, "Halt")
         halted = page.get_by_text(f"ensemble {ENSEMBLE} halted: reduce only")
         expect(halted).to_be_visible()
-        page.goto(f"{home}/system")
+        seen.visit(f"{home}/system")
         expect(halted).to_be_visible()
         click(page, "Lift")
         confirm(page, "Lift the halt")
@@ -121,7 +121,7 @@ def test_a_halt_is_given_on_any_page_shown_on_all_and_lifted(started: Browser, h
 def test_no_page_is_wider_than_a_phone(started: Browser, home: str) -> None:
     with looking(started, width=390) as seen:
         for place in PAGES:
-            seen.page.goto(f"{home}/{place}")
+            seen.visit(f"{home}/{place}")
             expect(seen.page.locator("h1")).to_be_visible()
             seen.page.wait_for_timeout(500)
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, place
@@ -131,7 +131,7 @@ def test_no_page_is_wider_than_a_phone(started: Browser, home: str) -> None:
 def test_a_deleted_ensemble_serves_no_longer(started: Browser, home: str) -> None:
     with looking(started) as seen:
         page = seen.page
-        page.goto(f"{home}/ensembles/{ENSEMBLE}")
+        seen.visit(f"{home}/ensembles/{ENSEMBLE}")
         click(page, "Delete")
         confirm(page, "Delete")
         expect(page.get_by_text("nothing serves", exact=True)).to_be_visible()

@@ -78,11 +78,15 @@ async def _build(faces: Faces, reading: Reading, found: EnsembleDetail) -> None:
     with panel("Try a prediction"):
         box = ui.element("div").style("width: 100%")
     asked = 0
+    shown: EnsembleDetail | None = None
 
     async def refresh() -> None:
-        nonlocal found, asked
+        nonlocal found, asked, shown
         found = await reading.ensemble(found.name)
-        _head(faces, head, found)
+        if found != shown:
+            # A button that is drawn anew misses the click that is on its way to it.
+            _head(faces, head, found)
+            shown = found
         await listed.refresh()
         await numbered.refresh()
         if asked != (found.serving_version or -1):

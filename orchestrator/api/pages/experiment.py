@@ -58,8 +58,9 @@ async def _found(reading: Reading, name: str) -> ExperimentDetail:
 
 
 async def _build(faces: Faces, reading: Reading, found: ExperimentDetail) -> None:
-    head = ui.element("div").style("display: contents")
-    _head(faces, head, found)
+    title, figures = (ui.element("div").style("display: contents") for _ in range(2))
+    _title(faces, title, found)
+    _figures(faces, figures, found)
     with ui.tabs().props('dense no-caps align="left" inline-label outside-arrows mobile-arrows') as tabs:
         ui.tab("trials", "Trials")
         ui.tab("parameters", "Parameters")
@@ -96,9 +97,12 @@ async def _build(faces: Faces, reading: Reading, found: ExperimentDetail) -> Non
             await asyncio.sleep(SETTLE_SECONDS)
         fresh = found if built else await _found(reading, found.name)
         built = False
+        if (fresh.state, fresh.aliases) != (found.state, found.aliases):
+            # A button that is drawn anew misses the click that is on its way to it.
+            _title(faces, title, fresh)
         if fresh != found:
             found = fresh
-            _head(faces, head, found)
+            _figures(faces, figures, found)
             _gate(gate, found)
         await trials(found)
         if tabs.value in shown:
@@ -115,7 +119,7 @@ async def _build(faces: Faces, reading: Reading, found: ExperimentDetail) -> Non
     live.follow(faces, {EXPERIMENT_EVENTS.name, TRIAL_EVENTS.name}, refresh, wanted=mine, pause=PAUSE_SECONDS)
 
 
-def _head(faces: Faces, box: ui.element, found: ExperimentDetail) -> None:
+def _title(faces: Faces, box: ui.element, found: ExperimentDetail) -> None:
     box.clear()
     with box:
         with ui.element("div").classes("head"):
@@ -129,20 +133,24 @@ def _head(faces: Faces, box: ui.element, found: ExperimentDetail) -> None:
             f"{words(found.strategy)} · {found.algorithm} · {', '.join(found.tickers)} · {found.timeframe} · "
             f"asked for {moment(found.created_at)} UTC{aka}",
         ).classes("quiet wrap")
-        with panel():
-            ended = found.finished + found.failed
-            progress(ended, found.trials, f"{ended} of {found.trials} trials have ended")
-            with facts():
-                fact("Trials", f"{count(ended)} / {count(found.trials)}")
-                fact(f"Best {words(found.compared_by)}", figure(found.best, 3))
-                fact("Not luck, by its deflation", percent(found.deflated_sharpe))
-                fact("Trials/s", figure(found.trials_per_second, 1))
-                fact("Saved by fingerprints", count(found.cached))
-                fact("Failed", count(found.failed), "bad" if found.failed else "")
-                fact("Took", span(_took(found, faces.clock())))
-            sentence(_explained(found))
-            if found.reasons:
-                reasons(found.reasons)
+
+
+def _figures(faces: Faces, box: ui.element, found: ExperimentDetail) -> None:
+    box.clear()
+    with box, panel():
+        ended = found.finished + found.failed
+        progress(ended, found.trials, f"{ended} of {found.trials} trials have ended")
+        with facts():
+            fact("Trials", f"{count(ended)} / {count(found.trials)}")
+            fact(f"Best {words(found.compared_by)}", figure(found.best, 3))
+            fact("Not luck, by its deflation", percent(found.deflated_sharpe))
+            fact("Trials/s", figure(found.trials_per_second, 1))
+            fact("Saved by fingerprints", count(found.cached))
+            fact("Failed", count(found.failed), "bad" if found.failed else "")
+            fact("Took", span(_took(found, faces.clock())))
+        sentence(_explained(found))
+        if found.reasons:
+            reasons(found.reasons)
 
 
 def _took(found: ExperimentDetail, now: datetime) -> float | None:

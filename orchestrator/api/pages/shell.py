@@ -90,9 +90,14 @@ def _halts(faces: Faces) -> None:
     """What is halted, above the page, as it changes."""
     standing = ui.column().classes("grow").style("width: 100%")
     standing.set_visibility(False)
+    shown: dict[str, Halt] = {}
 
     async def refresh() -> None:
+        nonlocal shown
         halts = in_effect(await faces.kafka.orders(), faces.clock())
+        if halts == shown:
+            return
+        shown = halts
         standing.clear()
         standing.set_visibility(bool(halts))
         with standing:
