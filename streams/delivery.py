@@ -64,7 +64,9 @@ class AtLeastOnce:
 
     async def finish(self, records: Sequence[Record]) -> None:
         """Return when the parts before are durable."""
-        await asyncio.gather(*self._sent)
+        if self._sent:
+            # Unlike gathering them, this leaves them alone when whoever waits here is cancelled.
+            await asyncio.wait(self._sent)
 
     async def _brought(self, records: Sequence[Outgoing]) -> None:
         """Return when the broker has these records, after those that came before them."""

@@ -58,6 +58,18 @@ async def test_a_batch_is_finished_when_its_states_are_with_the_broker() -> None
     assert broker.taken == [["signal a"], ["state a"]]
 
 
+async def test_who_waits_no_longer_for_the_end_of_a_batch_leaves_what_is_on_its_way_alone() -> None:
+    broker = Broker()
+    delivery = AtLeastOnce(broker)
+    sending = await sent(delivery, "a")
+    waiting = [asyncio.create_task(delivery.finish([])) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await broker.let(2)
+    await asyncio.gather(sending, waiting[1])
+    assert broker.taken == [["signal a"], ["state a"]]
+
+
 async def test_what_the_broker_did_not_take_is_sent_again_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.delivery.RETRY_SECONDS", 0.0)
     broker = Broker()
