@@ -3,18 +3,21 @@
 It runs in a process of its own and knows the service by its topic alone: JSON in, no import of the service's packages.
 It acts on a signal once (by id), only while it is valid, and on the feed's clock, since the feed may be a replay.
 
-    python -m streams.demo.engine CONFIG_JSON ENSEMBLE EXPECTED
+    ENGINE_KAFKA=CONFIG_JSON python -m streams.demo.engine ENSEMBLE EXPECTED
 
 prints one JSON object: signals consumed, repeats, expired ones, and what it held after each bar.
 """
 
 import json
+import os
 import sys
 import time
 from typing import Any
 
 from confluent_kafka import Consumer
 
+KAFKA = "ENGINE_KAFKA"
+"""Librdkafka's connection settings: they may hold a password, which all could read among its arguments."""
 TOPIC = "signals"
 PATIENCE_SECONDS = 30.0
 LINGER_SECONDS = 1.0
@@ -70,7 +73,7 @@ def follow(config: dict[str, Any], ensemble: str, expected: int) -> Book:
 
 def main(arguments: list[str]) -> None:
     """Follow, then print what was held."""
-    book = follow(json.loads(arguments[0]), arguments[1], int(arguments[2]))
+    book = follow(json.loads(os.environ[KAFKA]), arguments[0], int(arguments[1]))
     print(  # noqa: T201
         json.dumps(
             {

@@ -34,6 +34,7 @@ from schemas.topics import SEARCH_REQUESTS
 from streams import kafka
 from streams.child import CannotStart
 from streams.children import stages
+from streams.demo import engine
 from streams.demo.outcome import Outcome, outcome
 from streams.demo.report import HEADINGS, rows, sentences
 from streams.display import Display, show_rows
@@ -210,25 +211,26 @@ def _line(display: Display, settings: Settings, folder: RunFolder, feed: tuple[B
     if story.deployed is None:
         raise DemoFailed(f"the search ended without an ensemble: {'; '.join(each.message for each in story.reasons)}")
     ticks = sum(len(bars) for bars in feed)
-    engine = _trading_engine(config, ensemble, ticks)
+    trading = _trading_engine(config, ensemble, ticks)
     try:
         with display.activity("playing the last year as ticks", ticks) as activity:
             replay(feed, config, rate=FEED_BARS_PER_SECOND, on_progress=lambda sent: activity.advance_to(sent, ticks))
         with display.activity("the trading engine consumes the last signals"):
-            answer, _ = engine.communicate(timeout=SILENCE_SECONDS)
+            answer, _ = trading.communicate(timeout=SILENCE_SECONDS)
     finally:
-        engine.kill()
-        engine.wait()
-    if engine.returncode != 0:
-        raise DemoFailed(f"the trading engine ended with code {engine.returncode}")
+        trading.kill()
+        trading.wait()
+    if trading.returncode != 0:
+        raise DemoFailed(f"the trading engine ended with code {trading.returncode}")
     book = json.loads(answer)
     request = SearchRequest.model_validate_json(json.dumps(asked))
     return Played(story, ticks, book, _outcomes(settings, feed, request, book))
 
 
 def _trading_engine(config: Mapping[str, Any], ensemble: str, expected: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "streams.demo.engine", json.dumps(config), ensemble, str(expected)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "streams.demo.engine", ensemble, str(expected)]
+    environment = {**os.environ, engine.KAFKA: json.dumps(config)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def _outcomes(

@@ -30,6 +30,13 @@ def test_make_hands_on_that_it_is_to_stay(given: list[str], kept: bool) -> None:
     assert planned[-1].split()[1:] == ["demo", *(["--keep"] if kept else [])]
 
 
+def test_no_password_is_among_the_trading_engine_s_arguments() -> None:
+    trading = play._trading_engine({"bootstrap.servers": "127.0.0.1:1", "sasl.password": "a-secret"}, "bot", 1)
+    trading.kill()
+    trading.communicate()
+    assert "a-secret" not in str(trading.args)
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_the_command_does_as_well(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
