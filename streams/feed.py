@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from heapq import nlargest
 from typing import Any, NamedTuple
 
@@ -83,6 +84,8 @@ class KafkaFeed:
         self._topics = {topic.name: topic for topic in topics}
         self._kept: dict[str, deque[_Taken]] = {name: deque(maxlen=KEPT) for name in self._topics}
         self._followers: dict[asyncio.Queue[Event], frozenset[str]] = {}
+        # Who watches looks at the same records again and again.
+        self._read = lru_cache(KEPT * len(self._topics))(self._decoded)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -177,7 +180,7 @@ class KafkaFeed:
                         queue.get_nowait()
                     queue.put_nowait(event)
 
-    def _read(self, taken: _Taken) -> Event | None:
+    def _decoded(self, taken: _Taken) -> Event | None:
         """The event of a record; None: a newer version may tell of what this one does not know."""
         try:
             message = decode(self._topics[taken.topic].messages, taken.value)

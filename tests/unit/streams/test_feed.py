@@ -46,3 +46,9 @@ def test_a_record_of_whatever_time_is_taken(milliseconds: int, year: int) -> Non
     watched._take(cast(Consumer, _OneRecord(milliseconds)))
     (event,) = watched.recent([CONTROL.name], 10)
     assert (event.key, event.at.year) == ("all", year)
+
+
+def test_a_record_is_decoded_once_however_many_look_at_it() -> None:
+    watched = KafkaFeed({}, [CONTROL])
+    watched._take(cast(Consumer, _OneRecord(1_768_510_800_000)))
+    assert watched.recent([CONTROL.name], 10)[0] is watched.recent([CONTROL.name], 10)[0]
