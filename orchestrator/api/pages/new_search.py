@@ -250,11 +250,14 @@ class Form:
             asked = await self._settled(request.request_id)
         except (NotSent, Unreachable) as trouble:
             self._tell("Not sent", str(trouble), ())
+        except DatabaseAway as trouble:
+            self._tell(f"Sent as {request.request_id}", str(trouble), ())
         else:
             self._follow(request.request_id, asked)
-        self._sending = False
-        self._start.set_enabled(True)
-        self._start.props(remove="loading")
+        finally:
+            self._sending = False
+            self._start.set_enabled(True)
+            self._start.props(remove="loading")
 
     async def _settled(self, request_id: str) -> listing.Asked | None:
         """What became of the request; None: nothing yet."""

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 from unittest.mock import Mock
 
 import numpy as np
@@ -15,11 +16,12 @@ from orchestrator.api.pages import charts, weighing
 from orchestrator.api.pages.asking import Answer, told
 from orchestrator.api.pages.fields import document, fields, owner, scalars, written
 from orchestrator.api.pages.look import figure, percent, span
-from orchestrator.api.pages.new_search import AMOUNTS, SECTIONS
+from orchestrator.api.pages.new_search import AMOUNTS, SECTIONS, Form
 from orchestrator.api.pages.predicting import read
 from orchestrator.api.pages.shell import frame
 from orchestrator.api.views import Dot
 from orchestrator.core.admission import STRATEGY_FIELDS
+from orchestrator.store.errors import DatabaseAway
 from orchestrator.store.looking import births
 from orchestrator.store.tables import TrialStatus
 from schemas.base import Reason
@@ -27,7 +29,7 @@ from schemas.ensembles import EnsembleDeployed
 from schemas.envelope import decode
 from schemas.search import SearchRequest
 from tests.contracts.store.makers import NOW, digest
-from tests.support.faces import faces
+from tests.support.faces import FakeKafka, faces
 
 
 def dots(count: int) -> list[Dot]:
@@ -132,6 +134,20 @@ async def test_a_name_out_of_an_address_is_text_and_never_a_property() -> None:
     labels = [each.props.get("aria-label", "") for each in client.elements.values()]
     assert f"Halt ensemble {name.replace(':', ' ')}" in labels
     assert not [prop for each in client.elements.values() for prop in each.props if prop in (":title", "innerHTML")]
+
+
+async def test_a_search_that_was_sent_is_told_as_sent_though_the_database_is_away() -> None:
+    away = Mock()
+    away.snapshot.side_effect = DatabaseAway("here", "connection refused")
+    given = faces(away)
+    with Client(page("/"), request=None):
+        form = Form(given, ["1d"])
+        await form.build()
+        form._tickers.value = ["AAPL"]
+        await form._send()
+    assert len(cast(FakeKafka, given.kafka).searches) == 1
+    assert str(form._amount._text).startswith("Sent as dashboard-")
+    assert form._start.enabled
 
 
 def test_a_prediction_that_ray_serve_refuses_in_its_own_words_is_told() -> None:
