@@ -6,6 +6,7 @@ a time, since it shares the interpreter with the tick path and nobody waits for 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ AT_ONCE = 2000
 AT_A_STRETCH = 100
 """Signals followed before the tick path has its turn again."""
 PAUSE_SECONDS = 1.0
+SHARE = 0.1
+"""Of the time, at most: a turn takes the longer the more the tick path has to do, which then has the longer pause."""
 WAIT_MS = 500
 
 T = TypeVar("T")
@@ -222,6 +225,7 @@ class Performance(Leading):
 
     async def act(self) -> None:
         """Follow what is new, and tell what is due; a broker that does not answer is waited for."""
+        begun = time.monotonic()
         # Unless this turn ends well, the next one begins from the database; so does one that leads anew.
         books, self._books = self._books, None
         try:
@@ -234,7 +238,7 @@ class Performance(Leading):
         else:
             await books.tell(self._clock())
             self._books = books
-        await self.pause(PAUSE_SECONDS)
+        await self.pause(max(PAUSE_SECONDS, (time.monotonic() - begun) * (1 / SHARE - 1)))
 
     async def stand_by(self) -> None:
         """Read nothing."""
