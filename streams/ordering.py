@@ -1,14 +1,13 @@
 """An operator's command: produced, and waited for until it is carried out."""
 
 import json
-import secrets
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from schemas.base import JsonObject, Message, format_instant
 from schemas.envelope import Undecodable, decode
 from schemas.topics import COMMANDS
-from streams.requesting import NotProduced, Order, answer_to, produce_command
+from streams.requesting import NotProduced, Order, answer_to, made_id, produce_command
 from streams.terminal import WRONG_USE, broker_troubles, connection, fail, settings
 
 ANSWER_SECONDS = 30.0
@@ -43,7 +42,7 @@ def order(kind: type[Order], fields: JsonObject, *, patience: float = ANSWER_SEC
 def identified(kind: type[Given], fields: JsonObject) -> Given:
     """A command that is given now, under an id of its own; what is wrong with it ends the program with 2."""
     now = datetime.now(UTC)
-    identity = {"command_id": f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", "issued_at": format_instant(now)}
+    identity = {"command_id": made_id(now), "issued_at": format_instant(now)}
     try:
         command: Given = decode(kind, json.dumps(identity | fields).encode())
     except Undecodable as error:

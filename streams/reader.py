@@ -13,7 +13,7 @@ from streams.source import Record, soon
 
 LOOKUP_SECONDS = 15.0
 ENOUGH_BYTES = 2**16
-"""So much is not kept waiting. Told of every record by itself, a follower would cost the broker as much as a worker."""
+"""So much is not kept waiting; less is, for the broker has fewer requests to answer then."""
 
 
 class TopicReader:

@@ -56,6 +56,11 @@ class NotProduced(Exception):
         super().__init__(f"{message_id} was not acknowledged: {cause}")
 
 
+def made_id(now: datetime) -> str:
+    """An id for a command or a request."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
 def parse_request(text: str, now: datetime) -> SearchRequest:
     """A request as a person writes it: without a `request_id` it gets one.
 
@@ -67,8 +72,7 @@ def parse_request(text: str, now: datetime) -> SearchRequest:
     except ValueError as error:
         raise Undecodable((Reason(code="not_json", message=f"not JSON: {error}"),)) from error
     if isinstance(document, dict):
-        made = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        document = {"request_id": made} | document
+        document = {"request_id": made_id(now)} | document
     return decode(SearchRequest, json.dumps(document).encode())
 
 

@@ -72,7 +72,7 @@ def name_of(kind: str, request_id: str) -> str:
 
 
 def made_id(now: datetime) -> str:
-    """An id for a command."""
+    """An id for a command or a request."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 

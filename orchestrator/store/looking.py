@@ -1,4 +1,4 @@
-"""What pages show besides lists: events of a key, lineages, what became of a command, how fast searches were."""
+"""What pages show besides lists: events of a key, lineages, how fast searches were."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import JSON, null, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from orchestrator.store.tables import commands, experiments, outbox, sequences, trial_steps, trials
-from schemas.base import JsonObject, Reason
+from orchestrator.store.tables import experiments, outbox, sequences, trial_steps, trials
+from schemas.base import JsonObject
 from schemas.topics import Topic
 
 RECENT_SEARCHES = 50
@@ -39,14 +39,6 @@ class Speed:
     def per_second(self) -> float | None:
         """Trials a second; None: none was measured."""
         return self.trials / self.seconds if self.trials and self.seconds else None
-
-
-async def taken_up(tx: AsyncSession, command_id: str) -> tuple[Reason, ...] | None:
-    """Why a command was refused, nothing if it was not; None: no worker has taken it up."""
-    reasons: tuple[Reason, ...] | None = await tx.scalar(
-        select(commands.c.reasons).where(commands.c.command_id == command_id)
-    )
-    return reasons
 
 
 async def told(tx: AsyncSession, topic: Topic, key: str, limit: int) -> list[tuple[datetime, bytes]]:

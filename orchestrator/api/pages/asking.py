@@ -1,7 +1,6 @@
 """Whatever a page changes is a message; then the page says what became of it."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from typing import Any
 
 from nicegui import ui
 
+from orchestrator.api.asking import made_id
 from orchestrator.api.ports import Event, Faces, NotSent, Unreachable
 from orchestrator.core.errors import Refused
 from orchestrator.core.halting import Order
-from orchestrator.store import looking
+from orchestrator.store import commands
 from schemas.base import Reason
 from schemas.commands import AddMember, Command, DeployEnsemble, RollBack
 from schemas.ensembles import EnsembleDeployed, EnsembleFailed
@@ -40,7 +40,7 @@ UNHEARD = Answer("asked for; nothing is heard of it yet. It is carried out once 
 def identity(faces: Faces) -> dict[str, Any]:
     """What identifies a command: a new id, when, and by whom."""
     now = faces.clock()
-    return {"command_id": f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", "issued_at": now, "actor": ACTOR}
+    return {"command_id": made_id(now), "issued_at": now, "actor": ACTOR}
 
 
 def sentences(reasons: tuple[Reason, ...]) -> str:
@@ -115,7 +115,7 @@ async def _seen(faces: Faces, wanted: Command) -> Answer:
     """Whether a worker has taken it up: that is all of some commands; others go on."""
     while True:
         async with faces.database.snapshot() as tx:
-            reasons = await looking.taken_up(tx, wanted.command_id)
+            reasons = await commands.outcome(tx, wanted.command_id)
         if reasons:
             return Answer(f"refused. {sentences(reasons)}", good=False)
         if reasons is not None and not isinstance(wanted, _DEPLOYING):

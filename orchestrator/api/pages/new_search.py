@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import secrets
 from dataclasses import replace
 
 from nicegui import ui
 
+from orchestrator.api.asking import made_id
 from orchestrator.api.pages.asking import ACTOR
 from orchestrator.api.pages.entering import Entry, dimension_entry, entry, values_entry
 from orchestrator.api.pages.fields import Field, document, fields, owner
@@ -160,8 +160,7 @@ class Form:
         }
         if found.get("space") == own_space:
             del found["space"]
-        now = self._faces.clock()
-        return {"request_id": f"dashboard-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", "requested_by": ACTOR, **found}
+        return {"request_id": f"dashboard-{made_id(self._faces.clock())}", "requested_by": ACTOR, **found}
 
     async def _another(self) -> None:
         self._show_own()

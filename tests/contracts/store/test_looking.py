@@ -27,7 +27,7 @@ async def test_a_command_is_not_taken_up_then_done_or_refused(db: Database) -> N
             await commands.claim(tx, command, b"{}", NOW)
         await commands.refuse(tx, "refused", (REASON,))
     async with db.snapshot() as tx:
-        found = [await looking.taken_up(tx, command) for command in ("new", "done", "refused")]
+        found = [await commands.outcome(tx, command) for command in ("new", "done", "refused")]
     assert found == [None, (), (REASON,)]
 
 
