@@ -11,7 +11,7 @@ from orchestrator.core.arrays import Floats
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.halting import Effect, restrained
 from orchestrator.core.position import drawn_in, position
-from schemas.base import Reason, format_instant
+from schemas.base import Mode, Reason, format_instant
 from schemas.codec import Tick, WireSignal, WireVote, wire_reasons
 from schemas.signals import written_id
 from serving.answer import BELOW_COSTS, BatchAnswer, Reasons
@@ -51,6 +51,7 @@ class Moment(NamedTuple):
         halt: the halt in effect.
         too_old: why the ensemble must abstain for its age.
         session: when the session of the bar closes; None: calibrations are not rolled forward.
+        mode: how it is heard; None: as the version that answers is.
     """
 
     now: datetime
@@ -59,6 +60,7 @@ class Moment(NamedTuple):
     halt: Effect | None = None
     too_old: Reason | None = None
     session: datetime | None = None
+    mode: Mode | None = None
 
 
 class Sheet:
@@ -158,7 +160,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     if halt is not None and not abstains:
         after = restrained(before, after, halt.action)
     served = answer.served
-    mode = heard_on(served.mode, tick.mode)
+    mode = moment.mode or heard_on(served.mode, tick.mode)
     event_time = written(tick.event_time)
     identity = written_id(served.ensemble, tick.ticker, tick.timeframe, event_time, tick.revision, mode)
     votes = sheet.votes(tick.ticker, row)
@@ -195,7 +197,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     raw = sheet.raw[row]
     if rolling is not None and raw == raw:
         rolling = rolling.with_vote(tick.event_time, raw)
-    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling)
+    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling, None, served.version)
 
 
 def _rolling(tick: Tick, answer: BatchAnswer, newest: Answered | None, session: datetime | None) -> Rolling | None:

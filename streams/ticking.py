@@ -201,7 +201,8 @@ class TickPath:
         return [
             route
             for route in self._routes.covering(tick.ticker, tick.timeframe)
-            if route.left is None or self._holds(_place(route.ensemble, tick, route.mode))
+            if (route.left is None or self._holds(_place(route.ensemble, tick, route.mode)))
+            and route.answers(tick.mode)
         ]
 
     def _holds(self, place: Place) -> bool:
@@ -227,17 +228,17 @@ class TickPath:
             self._skip(tick, each.record, each.route, "ttl", now, out)
             return
         answer = sheet.answer
-        place = each.place
-        if answer.served.mode != each.route.mode:
+        place, heard = each.place, each.route.heard(answer.served)
+        if heard != each.route.mode:
             # The version that serves may be heard in another way than the one that did when the tick was gathered.
-            place = _place(each.route.ensemble, tick, answer.served.mode)
+            place = _place(each.route.ensemble, tick, heard)
             verdict = triage(tick, self._memory.newest(place), now=now, rules=self._rules)
         else:
             verdict = Triage.EXPIRED if has_expired(tick, now, self._rules) else Triage.FRESH
         if verdict is not Triage.FRESH:
             self._pass_over(each, verdict, now, out)
             return
-        mode = place[-1]
+        mode = heard_on(heard, tick.mode)
         moment = Moment(
             now,
             self._valid_until(tick.event_time, tick.timeframe),
@@ -245,8 +246,13 @@ class TickPath:
             None if mode == "replay" else self._controls.on(place[0], tick.ticker, now),
             too_old(answer.trained_through, tick.event_time, self._rules.most_age),
             self._session(tick.event_time),
+            mode,
         )
-        signal, answered = decide(tick, sheet, said.row, before(tick, self._memory.newest(place)), moment)
+        newest = before(tick, self._memory.newest(place))
+        if each.route.aside and newest is not None and newest.version != answer.served.version:
+            # Another's trial is no part of its own.
+            newest = newest._replace(position=0, position_before=0)
+        signal, answered = decide(tick, sheet, said.row, newest, moment)
         partition = each.record.partition
         answered = answered._replace(read=(partition, each.record.offset))
         self._memory.remember(place, answered)
