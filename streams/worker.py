@@ -35,6 +35,7 @@ from serving.assemble import EnsembleAssembler
 from serving.deployer import RETENTION_SECONDS, Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
+from streams.challenging import Challenging
 from streams.cluster import ClusterVitals
 from streams.commanding import Commands
 from streams.controls import Controls, Custody
@@ -178,6 +179,9 @@ class Worker:
         deployments = Deployments(
             leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
         )
+        challenging = Challenging(
+            leadership=part("challengers"), serving=deployer, clock=utc_now, on_failure=self._fail
+        )
         # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
         await deployments.load_routes()
         driven, assembler = driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))
@@ -220,6 +224,7 @@ class Worker:
             clock=utc_now,
             may_resume=may_resume(settings),
             resending=Resending(partial(record_at, config), commanding),
+            override=settings.gate_override,
             on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()
@@ -296,7 +301,18 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        services = (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, cluster, performance)
+        services = (
+            controls,
+            relay,
+            deployments,
+            challenging,
+            reconciler,
+            model_wishes,
+            pruning,
+            vitals,
+            cluster,
+            performance,
+        )
         for service in (*services, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
