@@ -24,6 +24,7 @@ from schemas.commands import (
     ResendDeadLetter,
     Resume,
     Retire,
+    Retrain,
     RollBack,
     SetPolicy,
 )
@@ -35,6 +36,7 @@ from streams.metrics import DEAD_LETTERS
 from streams.publisher import Publishing
 from streams.resending import Resending
 from streams.source import Record
+from streams.triggering import Ask, Judging, asked_by_hand, by_hand
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,7 @@ class Commands:
         may_resume: what may be gone on with.
         resending: sends dead letters again.
         override: what may be heard that the gate has not let through.
+        judge: says what a search request amounts to.
         on_change: called when something is to be launched or ended.
     """
 
@@ -62,10 +65,12 @@ class Commands:
         clock: Callable[[], datetime],
         may_resume: Resuming,
         resending: Resending,
+        judge: Judging,
         override: Override,
         on_change: Callable[[], None],
     ) -> None:
         self._resending = resending
+        self._judge = judge
         self._override = override
         self._database = database
         self._publisher = publisher
@@ -98,8 +103,17 @@ class Commands:
         except Undecodable as fault:
             return fault.reasons
         # The broker is never waited for inside a transaction.
-        resent = await self._resent(command) if isinstance(command, ResendDeadLetter) else ()
-        return await self._database.commit(partial(self._carry_out, command, record.value or b"", resent, now))
+        ready = await self._prepared(command, now)
+        return await self._database.commit(partial(self._carry_out, command, record.value or b"", ready, now))
+
+    async def _prepared(self, command: Command, now: datetime) -> Ask | Reasons:
+        """What must be done, or found out, before the transaction that carries a command out; or why it cannot be."""
+        match command:
+            case ResendDeadLetter():
+                return await self._resent(command)
+            case Retrain():
+                return await asked_by_hand(self._database, command, self._judge, now)
+        return ()
 
     async def _resent(self, command: ResendDeadLetter) -> Reasons:
         async with self._database.snapshot() as tx:
@@ -107,19 +121,19 @@ class Commands:
         return await self._resending.resend(command) if known is None else known
 
     async def _carry_out(
-        self, command: Command, raw: bytes, resent: Reasons, now: datetime, tx: AsyncSession
+        self, command: Command, raw: bytes, ready: Ask | Reasons, now: datetime, tx: AsyncSession
     ) -> Reasons:
         known = await commands.claim(tx, command.command_id, raw, now)
         if known is not None:
             return known
-        reasons = resent or await self._do(tx, command, now)
+        reasons = await self._do(tx, command, ready, now)
         if reasons:
             await commands.refuse(tx, command.command_id, reasons)
         else:
             log.info("command_carried_out", command=command.command, command_id=command.command_id)
         return reasons
 
-    async def _do(self, tx: AsyncSession, command: Command, now: datetime) -> Reasons:
+    async def _do(self, tx: AsyncSession, command: Command, ready: Ask | Reasons, now: datetime) -> Reasons:
         match command:
             case Cancel():
                 return await resuming.cancel(tx, command.experiment, now)
@@ -143,13 +157,10 @@ class Commands:
                 return await _set_policy(tx, command, now)
             case RemovePolicy():
                 return await _remove_policy(tx, command)
+            case Retrain():
+                return await by_hand(tx, command, ready, now)
             case ResendDeadLetter():
-                return ()
-        message = (
-            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back, "
-            "delete, promote, retire, set_policy, remove_policy and resend_dead_letter are what it knows"
-        )
-        return (Reason(code="not_supported", where="/command", message=message),)
+                return () if isinstance(ready, Ask) else ready
 
 
 async def _set_policy(tx: AsyncSession, command: SetPolicy, now: datetime) -> Reasons:
