@@ -18,6 +18,7 @@ from streams.cli_experiments import app as experiments_app
 from streams.cli_experiments import cancel, resume
 from streams.cli_fingerprints import app as fingerprints_app
 from streams.cli_halts import app as halts_app
+from streams.cli_lineage import lineage
 from streams.cli_models import app as models_app
 from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, RunFolder
@@ -43,6 +44,7 @@ app.add_typer(halts_app)
 app.add_typer(models_app, name="models")
 app.command()(cancel)
 app.command()(resume)
+app.command()(lineage)
 
 
 @app.command()

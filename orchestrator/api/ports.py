@@ -18,6 +18,7 @@ from orchestrator.store.database import Database
 from schemas.base import JsonObject, Message, Reason
 from schemas.commands import Command
 from schemas.search import SearchRequest
+from schemas.signals import Signal
 
 
 class NotSent(Exception):
@@ -79,6 +80,37 @@ class Letter:
 
 
 @dataclass(frozen=True)
+class FoundSignal:
+    """A signal, and where it lies."""
+
+    topic: str
+    partition: int
+    offset: int
+    produced_at: datetime
+    signal: Signal
+
+
+@dataclass(frozen=True)
+class Looked:
+    """How far back a topic was looked through for a signal."""
+
+    topic: str
+    records: int
+    back_to: datetime | None
+    """When the oldest record that was read was produced; None: there was none."""
+    whole: bool
+    """All that is kept was read."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What came of looking for a signal; where it was not found, how far was looked."""
+
+    found: FoundSignal | None
+    looked: tuple[Looked, ...]
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What Ray's nodes have in all and what of it is free, by resource."""
 
@@ -136,6 +168,16 @@ class Kafka(Protocol):
 
     async def dead_letters(self, limit: int) -> Sequence[Letter]:
         """The newest dead letters of all topics, newest first."""
+        ...
+
+    async def signal(self, signal_id: str, ticker: str | None, limit: int) -> Sought:
+        """Look for the signal of an id, among the newest of each place and then backwards from the ends of the topics.
+
+        Args:
+            signal_id: its id.
+            ticker: its instrument: then far less is looked through; None: it is not known.
+            limit: records after which it is given up.
+        """
         ...
 
 

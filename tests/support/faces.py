@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.algorithms.base import Trainer, trainer
-from orchestrator.api.ports import Cluster, Event, Faces, Letter, TopicState
+from orchestrator.api.ports import Cluster, Event, Faces, FoundSignal, Letter, Looked, Sought, TopicState
 from orchestrator.core.admission import Limits
 from orchestrator.core.halting import Order
 from orchestrator.store.database import Database
 from schemas.base import Message, Reason
 from schemas.commands import Command
 from schemas.search import SearchRequest
+from schemas.signals import Signal
 from streams.judging import Judge
 
 NOW = datetime(2026, 1, 15, 21, 0, tzinfo=UTC)
@@ -41,6 +42,7 @@ class FakeKafka:
     searches: list[SearchRequest] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     halts: dict[str, Order] = field(default_factory=dict)
+    signals: list[Signal] = field(default_factory=list)
     failure: Exception | None = None
 
     async def search(self, request: SearchRequest) -> None:
@@ -68,6 +70,12 @@ class FakeKafka:
     async def dead_letters(self, limit: int) -> Sequence[Letter]:
         self._fail()
         return [LETTER][:limit]
+
+    async def signal(self, signal_id: str, ticker: str | None, limit: int) -> Sought:
+        self._fail()
+        kept = [each for each in self.signals if ticker in (None, each.ticker)][:limit]
+        found = [FoundSignal("signals", 0, 7, NOW, each) for each in kept if each.id == signal_id]
+        return Sought(found[0] if found else None, (Looked("signals", len(kept), NOW, whole=True),))
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -1,0 +1,57 @@
+"""Causes in words: why an ensemble is trained anew, on one line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.base import JsonObject, parse_instant
+
+_TOLD = frozenset({"kind", "ensemble", "version", "trigger", "detector", "feature", "ticker"})
+_TOLD_OF_FIGURES = frozenset({"figure", "threshold", "window_start", "window_end"})
+_BEYOND = {"performance": "below"}
+"""How a figure lies to its threshold, where it is not above it."""
+
+
+def caused(cause: Mapping[str, Any] | None) -> str:
+    """A cause in words; of one that another service gave, whatever it says.
+
+    The kind and what it is of come first, then the figure beside its threshold and the window, then all else.
+    """
+    if not cause:
+        return ""
+    kind = str(cause.get("kind") or "outside")
+    told = kind.replace("_", " ")
+    for word, name in (("of", "feature"), ("on", "ticker")):
+        if cause.get(name):
+            told += f" {word} {cause[name]}"
+    parts = [part for part in (_figure(kind, cause), _window(cause)) if part]
+    parts += [f"{name} {_plain(value)}" for name, value in _others(cause).items()]
+    return f"{told}: {', '.join(parts)}" if parts else told
+
+
+def _figure(kind: str, cause: Mapping[str, Any]) -> str:
+    figure, threshold = cause.get("figure"), cause.get("threshold")
+    if figure is None or threshold is None:
+        return ""
+    return f"{_plain(figure)} {_BEYOND.get(kind, 'above')} {_plain(threshold)}"
+
+
+def _window(cause: Mapping[str, Any]) -> str:
+    start, end = cause.get("window_start"), cause.get("window_end")
+    return f"{_day(start)} to {_day(end)}" if start and end else ""
+
+
+def _others(cause: Mapping[str, Any]) -> JsonObject:
+    told = _TOLD if cause.get("figure") is None else _TOLD | _TOLD_OF_FIGURES
+    return {name: value for name, value in cause.items() if name not in told and value is not None}
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _day(moment: object) -> str:
+    """The day of a time, and the time of day where it says one."""
+    try:
+        return f"{parse_instant(moment):%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+    except ValueError:
+        return str(moment)
