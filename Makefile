@@ -5,7 +5,7 @@ SIDE_BY_SIDE := --numprocesses 2
 # Every worker of Ray and every process of the tests imports the same modules: what was compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-api bench-swaps show-voting screenshots faults check lock schemas clean
+.PHONY: help setup demo demo-retrain up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-api bench-swaps show-voting screenshots faults check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -23,6 +23,9 @@ setup: .venv/.ready  ## install everything into .venv
 
 demo: setup      ## search request in, trading signals out, on real prices and a real Kafka; KEEP=1 leaves it up, with its dashboard
 	$(BIN)/orchestrator demo $(if $(KEEP),--keep)
+
+demo-retrain: setup ## a regime breaks: what fires, the one search, the challenger, and whether it takes over; KEEP=1 as above
+	$(BIN)/orchestrator demo --retrain $(if $(KEEP),--keep)
 
 up: setup        ## run the service until Ctrl-C
 	$(BIN)/orchestrator up

@@ -218,6 +218,8 @@ class Deployments(Leading):
     async def _replace(self, versions: Sequence[Version]) -> None:
         """Deploy one ensemble's wanted versions, oldest first, until one has to wait."""
         for version in versions:
+            if ensembles.challenges(version, self._current.get(version.ensemble)):
+                continue
             objection = ensembles.objection(version, self._current.get(version.ensemble))
             if objection is not None:
                 await self._give_up(version, (objection,))
