@@ -1,7 +1,41 @@
-"""Drift: whether features are distributed as they were in training, window after window."""
+"""Drift: whether features are distributed as they were in training, window after window.
 
+The bars of a window are counted in bins between the deciles of training, values that are not known in a bin of their
+own, and compared by the population stability index, sum (p - q) ln(p / q) over bins, p the window's shares, q those of
+training. Training's own windows, each against the rest of training, say how large it becomes by chance: so features
+that hardly change from bar to bar have thresholds of their own.
+"""
+
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import gammaincinv
+
+from orchestrator.core.arrays import Flags, Floats, Integers, Times
+from orchestrator.core.calendar import Calendar, bar_length, is_intraday
+
+BINS = 10
+"""By deciles; values that are not known are in one more."""
+SMOOTHING = 0.5
+"""Bars that each bin is counted to have besides, distributed as in training, so that an empty bin is no certainty."""
+DAILY_WINDOW = 60
+"""Bars of a day and more."""
+INTRADAY_SESSIONS = 5
+"""Whole ones: bars of one session differ by the time of day, and sessions by the day of the week."""
+LEAST_WINDOWS = 20
+"""Of training that show what chance does; windows are shorter where there are fewer bars."""
+LEAST_WINDOW = 32
+"""Bars."""
+OVERLAP = 4
+"""Training's windows begin a quarter of their length after each other."""
+FALSE_ALARMS = 0.01
+"""Share of training's windows in which any feature's index is above its threshold."""
+MARGIN = 0.1
+"""What of the range of training lies beyond its ends, and is not outside yet: longer observed, every range grows."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +60,7 @@ class Watch:
     """Where the detectors of a version stand on one instrument.
 
     Attributes:
-        newest: the bar and the revision that were taken in last; None: there was none.
+        newest: the bar that was taken in last; None: there was none.
         start: the first bar of the window under way; None: it has none.
         counts: bars of the window under way by feature and bin; the last bin is of values that are not known.
         outliers: bars of the window under way with any feature outside the range of training.
@@ -34,9 +68,197 @@ class Watch:
         streaks: by feature, the whole windows in a row, up to the last, whose index was above the threshold.
     """
 
-    newest: tuple[datetime, int] | None = None
+    newest: datetime | None = None
     start: datetime | None = None
     counts: tuple[tuple[int, ...], ...] = ()
     outliers: int = 0
     last: Window | None = None
     streaks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """How the features of one instrument were distributed in training.
+
+    `edges` (f, BINS - 1) are the deciles, ascending; `shares` (f, BINS + 1) of training's bars between them, above 0,
+    the last one of values that are not known; beyond `low` and `high` (f,) a value is outside the range of training;
+    `thresholds` (f,) of the index; `window` is in bars.
+    """
+
+    feature_names: tuple[str, ...]
+    edges: Floats
+    shares: Floats
+    low: Floats
+    high: Floats
+    thresholds: Floats
+    window: int
+
+    def watch(self, watch: Watch, event_time: Times, features: Floats) -> tuple[Watch, list[Window]]:
+        """Take in bars as they come.
+
+        A bar that is not after all bars before it, be it late, repeated or revised, is passed over.
+
+        Args:
+            watch: where the detectors stand.
+            event_time: (n,) of the bars; whoever calls leaves out what lies ahead of the clock, since no bar would be
+                after that.
+            features: (n, f) in the order of `feature_names`, NaN where not known.
+
+        Returns:
+            Where they stand then, and the windows that were completed on the way, oldest first.
+        """
+        moments = event_time.astype("datetime64[us]").astype(np.int64)
+        fresh = _ahead(moments, watch.newest)
+        moments, rows = moments[fresh], features[fresh]
+        if not len(moments):
+            return watch, []
+        size = (len(self.feature_names), BINS + 1)
+        begun = np.array(watch.counts, dtype=np.int64) if watch.counts else np.zeros(size, dtype=np.int64)
+        before = int(begun[0].sum())
+        place = (before + np.arange(len(moments))) // self.window
+        count = int(place[-1]) + 1
+        counts = _counts(_bins(self.edges, rows), place, count)
+        counts[0] += begun
+        outside = np.bincount(place, weights=self._outside(rows), minlength=count).astype(np.int64)
+        outside[0] += watch.outliers
+        starts = np.searchsorted(place, np.arange(count))
+        first = [_instant(moments[start]) for start in starts]
+        if before:
+            first[0] = watch.start or first[0]
+        whole = (before + len(moments)) // self.window
+        last, streaks, windows = watch.last, watch.streaks or (0,) * size[0], list[Window]()
+        for number, psi in enumerate(stability_index(counts[:whole], self.shares)):
+            end = _instant(moments[starts[number + 1] - 1] if number + 1 < count else moments[-1])
+            last = Window(first[number], end, tuple(psi.tolist()), int(outside[number]) / self.window)
+            above = (psi > self.thresholds).tolist()
+            streaks = tuple(row + 1 if high else 0 for row, high in zip(streaks, above, strict=True))
+            windows.append(last)
+        newest = _instant(moments[-1])
+        if whole == count:
+            return Watch(newest=newest, last=last, streaks=streaks), windows
+        under_way = tuple(map(tuple, counts[-1].tolist()))
+        return Watch(newest, first[-1], under_way, int(outside[-1]), last, streaks), windows
+
+    def dump(self) -> bytes:
+        """The profile as JSON; the same profile gives the same bytes."""
+        content = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+        }
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    @classmethod
+    def load(cls, content: bytes) -> Self:
+        """The profile that `dump` wrote."""
+        read: dict[str, Any] = json.loads(content)
+        arrays = {name: np.array(read[name]) for name in ("edges", "shares", "low", "high", "thresholds")}
+        return cls(feature_names=tuple(read["feature_names"]), window=read["window"], **arrays)
+
+    def _outside(self, rows: Floats) -> Flags:
+        """Rows (n,) with any feature outside the range of training; what is not known is not outside."""
+        flags: Flags = ((rows < self.low) | (rows > self.high)).any(axis=1)
+        return flags
+
+
+def window_bars(timeframe: str, calendar: Calendar) -> int:
+    """Bars of a window: so many days, or so many sessions of bars that are shorter than a day."""
+    if not is_intraday(timeframe):
+        return DAILY_WINDOW
+    session = timedelta(microseconds=float(np.median(calendar.closes - calendar.opens)))
+    return max(DAILY_WINDOW, INTRADAY_SESSIONS * -(-session // bar_length(timeframe)))
+
+
+def profile_of(features: Floats, feature_names: Sequence[str], window: int) -> Profile | None:
+    """The profile of training rows.
+
+    Args:
+        features: (n, f), oldest first, NaN where not known; rows before the first whole one are left out.
+        feature_names: of the columns.
+        window: in bars, at most; shorter ones where training would not have `LEAST_WINDOWS` of them.
+
+    Returns:
+        None where there are too few rows: less than `LEAST_WINDOWS` windows of `LEAST_WINDOW` bars.
+    """
+    whole = np.isfinite(features).all(axis=1)
+    rows = features[int(np.argmax(whole)) :] if whole.any() else features[:0]
+    window = min(window, len(rows) // LEAST_WINDOWS) // OVERLAP * OVERLAP
+    if window < LEAST_WINDOW:
+        return None
+    known = np.where(np.isfinite(rows), rows, np.nan)
+    edges = np.nanquantile(known, np.arange(1, BINS) / BINS, axis=0).T
+    low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
+    margin = MARGIN * (high - low)
+    bins = _bins(edges, rows)
+    everything = _counts(bins, np.zeros(len(rows), dtype=np.int64), 1)[0]
+    return Profile(
+        feature_names=tuple(feature_names),
+        edges=edges,
+        shares=_shares(everything),
+        low=low - margin,
+        high=high + margin,
+        thresholds=_thresholds(bins, everything, window),
+        window=window,
+    )
+
+
+def stability_index(counts: Integers, shares: Floats) -> Floats:
+    """Population stability index (k, f) of windows with `counts` (k, f, b), against `shares` (f, b) or (k, f, b)."""
+    pseudo = SMOOTHING * shares.shape[-1]
+    found = (counts + pseudo * shares) / (counts.sum(axis=-1, keepdims=True) + pseudo)
+    index: Floats = ((found - shares) * np.log(found / shares)).sum(axis=-1)
+    return index
+
+
+def _thresholds(bins: Integers, everything: Integers, window: int) -> Floats:
+    """By feature, what the index of training's windows exceeds so seldom that all features together do in 1 of 100.
+
+    So far out there are no windows to be counted. The index is a sum of squares, near to a gamma distribution, whose
+    mean and variance are those of training's windows.
+    """
+    step = window // OVERLAP
+    steps = len(bins) // step
+    by_step = _counts(bins[: steps * step], np.arange(steps * step) // step, steps)
+    passed = np.concatenate([np.zeros_like(by_step[:1]), np.cumsum(by_step, axis=0)])
+    counts = passed[OVERLAP:] - passed[:-OVERLAP]
+    index = stability_index(counts, _shares(everything - counts))
+    mean, variance = index.mean(axis=0), index.var(axis=0, ddof=1)
+    level = 1.0 - FALSE_ALARMS / bins.shape[1]
+    shape = mean**2 / np.maximum(variance, 1e-12)
+    thresholds: Floats = np.maximum(gammaincinv(shape, level) * mean / shape, index.max(axis=0))
+    return thresholds
+
+
+def _shares(counts: Integers) -> Floats:
+    """Shares by bin, (..., b), none of them 0."""
+    smoothed = counts + SMOOTHING
+    shares: Floats = smoothed / smoothed.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _bins(edges: Floats, rows: Floats) -> Integers:
+    """The bin (n, f) of each value of rows (n, f): as many as there are edges below it, the last where not known."""
+    bins = (rows[:, :, np.newaxis] > edges).sum(axis=2)
+    return np.where(np.isfinite(rows), bins, BINS)
+
+
+def _counts(bins: Integers, place: Integers, places: int) -> Integers:
+    """Bars (places, f, BINS + 1) of each place by feature and bin; `place` is (n,) beside `bins` (n, f)."""
+    features = bins.shape[1]
+    cells = (place[:, np.newaxis] * features + np.arange(features)) * (BINS + 1) + bins
+    counts = np.bincount(cells.ravel(), minlength=places * features * (BINS + 1))
+    return counts.reshape(places, features, BINS + 1).astype(np.int64)
+
+
+def _ahead(moments: Integers, newest: datetime | None) -> Flags:
+    """Which moments (n,) are after all before them."""
+    floor = np.iinfo(np.int64).min if newest is None else _microseconds(newest)
+    before = np.maximum.accumulate(np.concatenate([[floor], moments[:-1]]))
+    flags: Flags = moments > before
+    return flags
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _instant(microseconds: np.int64) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))

@@ -10,9 +10,10 @@ from orchestrator.core.versions import VersionState
 from orchestrator.store.database import insert_new
 from orchestrator.store.tables import commands, ensembles, model_wishes, outbox, wishes
 from schemas.base import Reason
+from schemas.commands import Command
 from schemas.envelope import decode
 from schemas.experiments import ExperimentRejected
-from schemas.topics import EXPERIMENT_EVENTS
+from schemas.topics import COMMANDS, EXPERIMENT_EVENTS
 
 Reasons = tuple[Reason, ...]
 
@@ -49,6 +50,13 @@ async def outcome(tx: AsyncSession, command_id: str) -> Reasons | None:
     """Why a command was refused, nothing if it was carried out; None: it has not come yet."""
     reasons: Reasons | None = await tx.scalar(select(commands.c.reasons).where(commands.c.command_id == command_id))
     return reasons
+
+
+async def given(tx: AsyncSession, command_id: str) -> Command | None:
+    """The command of this id; None: it has not come in yet."""
+    raw = await tx.scalar(select(commands.c.raw).where(commands.c.command_id == command_id))
+    command: Command | None = None if raw is None else decode(COMMANDS.messages, raw)
+    return command
 
 
 async def refuse(tx: AsyncSession, command_id: str, reasons: Reasons) -> None:

@@ -1,0 +1,376 @@
+"""Retraining: what the detectors of an ensemble read, and whether its policy asks for a search because of it."""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+from cronsim import CronSim, CronSimError
+
+from orchestrator.core.bands import out_of_fold_band
+from orchestrator.core.calendar import Calendar
+from orchestrator.core.drift import Profile, Watch, Window
+from orchestrator.core.performance import Account
+from schemas.base import JsonObject, Reason, format_instant, parse_instant
+from schemas.experiments import GateVerdict
+from schemas.policies import Hours, Policy
+from schemas.retraining import DetectorReading
+
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+NEAREST = 20
+"""Features of which readings tell, besides those that fire."""
+URGENCY = ("performance", "drift", "outliers", "age", "schedule")
+"""What a trigger is told to be caused by, where several rules fire at once."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of the version that serves, and of the policy on its ensemble.
+
+    Attributes:
+        set_at: since when the policy stands: what was scheduled before does not count.
+        trained_through: the last bar that it was trained on.
+        through: the newest live bar; None: there was none.
+        verdict: the gate's on it.
+        account: its own book; None: it has none yet.
+        profiles: by instrument, where it has one.
+        watches: by instrument, where its ticks were watched.
+        known: causes that triggers have, first ones and joined ones.
+    """
+
+    set_at: datetime
+    trained_through: datetime
+    through: datetime | None = None
+    verdict: GateVerdict | None = None
+    account: Account | None = None
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    watches: Mapping[str, Watch] = field(default_factory=dict)
+    known: Sequence[JsonObject] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a policy decides by.
+
+    Attributes:
+        ensemble: whose policy it is.
+        version: the one that serves.
+        readings: of its detectors.
+        known: causes that the ensemble's triggers have, first ones and joined ones.
+        fired_at: when the newest of them fired; None: none has.
+        under_way: the search of the newest is.
+        challenger: one is on trial.
+        trials: that the search would make.
+        trials_today: that were triggered within the last 24 hours.
+    """
+
+    ensemble: str
+    version: int
+    readings: Sequence[DetectorReading]
+    known: Sequence[JsonObject] = ()
+    fired_at: datetime | None = None
+    under_way: bool = False
+    challenger: bool = False
+    trials: int = 0
+    trials_today: int = 0
+
+
+@dataclass(frozen=True)
+class Fire:
+    """A search is to be asked for, because of the first cause; the others join it."""
+
+    causes: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True)
+class Join:
+    """The causes join the newest trigger."""
+
+    causes: tuple[JsonObject, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Something is due, and nothing may be triggered now."""
+
+    causes: tuple[JsonObject, ...]
+    reason: Reason
+
+
+Decision = Fire | Join | Wait
+
+
+def decide(policy: Policy, evidence: Evidence, calendar: Calendar, now: datetime) -> Decision | None:
+    """What follows from the readings; None: nothing is due.
+
+    A cause that is known already is none; and a trigger needs evidence of its own, which begins after that of the same
+    detector on the same version ends: a shift that lasts asks for another search a window later, not a day later.
+    """
+    causes = tuple(cause for each in evidence.readings if (cause := cause_of(policy, evidence, each)) is not None)
+    new = tuple(cause for cause in causes if cause not in map(_plain, evidence.known))
+    if new and (reason := in_the_way(policy, evidence, now)):
+        return Join(new, reason) if evidence.fired_at is not None else Wait(new, reason)
+    fresh = sorted((cause for cause in new if _is_fresh(cause, evidence.known)), key=_urgency)
+    if not fresh:
+        return None
+    if reason := postponed(policy, evidence, calendar, now):
+        return Wait(tuple(fresh), reason)
+    return Fire((*fresh, *(cause for cause in new if cause not in fresh)))
+
+
+def in_the_way(policy: Policy, evidence: Evidence, now: datetime) -> Reason | None:
+    """Why a new cause joins the newest trigger instead of being one; None: it does not."""
+    if evidence.under_way:
+        return Reason(code="under_way", message="the search that was triggered last is under way")
+    if evidence.challenger:
+        return Reason(code="challenger", message="a challenger is on trial")
+    cooldown = timedelta(hours=policy.cooldown_hours)
+    if evidence.fired_at is not None and now < evidence.fired_at + cooldown:
+        until = format_instant(evidence.fired_at + cooldown)
+        return Reason(code="cooling_down", message=f"what was triggered last is cooling down until {until}")
+    return None
+
+
+def postponed(policy: Policy, evidence: Evidence, calendar: Calendar, now: datetime) -> Reason | None:
+    """Why nothing may be triggered at this time; None: it may."""
+    if is_quiet(policy.quiet, calendar, now):
+        return Reason(code="quiet_hours", message="these are quiet hours; what is due then is triggered afterwards")
+    budget = policy.trials_per_day
+    if budget is not None and evidence.trials_today + evidence.trials > budget:
+        message = (
+            f"{evidence.trials} trials more than the {evidence.trials_today} of the last 24 hours would be more than "
+            f"{budget} a day"
+        )
+        return Reason(code="budget", where="trials_per_day", message=message)
+    return None
+
+
+def is_quiet(quiet: Sequence[Hours], calendar: Calendar, now: datetime) -> bool:
+    """Whether a time is in quiet hours, by the clock of the calendar's exchange."""
+    clock = f"{now.astimezone(calendar.zone):%H:%M}"
+    return any(
+        each.start <= clock < each.end if each.start < each.end else clock >= each.start or clock < each.end
+        for each in quiet
+    )
+
+
+def cause_of(policy: Policy, evidence: Evidence, reading: DetectorReading) -> JsonObject | None:
+    """Why a reading asks for a search; None: it does not."""
+    if not fires(policy, reading):
+        return None
+    start, end = reading.window_start, reading.window_end
+    return {
+        "kind": reading.detector,
+        "ensemble": evidence.ensemble,
+        "version": evidence.version,
+        "detector": reading.detector,
+        "ticker": reading.ticker,
+        "feature": reading.feature,
+        "figure": None if reading.detector == "schedule" else reading.figure,
+        "threshold": reading.threshold,
+        "window_start": None if start is None else format_instant(start),
+        "window_end": None if end is None else format_instant(end),
+    }
+
+
+def fires(policy: Policy, reading: DetectorReading) -> bool:
+    """Whether a reading is beyond what its rule allows."""
+    if reading.figure is None:
+        return False
+    match reading.detector:
+        case "drift":
+            return policy.drift is not None and reading.streak >= policy.drift.windows
+        case "performance":
+            return reading.figure < reading.threshold
+        case "schedule":
+            return reading.figure <= reading.threshold
+    return reading.figure > reading.threshold
+
+
+def readings(policy: Policy, standing: Standing, calendar: Calendar, now: datetime) -> tuple[DetectorReading, ...]:
+    """What the detectors of the policy's rules say, rule by rule; of drift, each instrument's features."""
+    return (
+        *_schedule(policy, standing, calendar, now),
+        *_age(policy, standing),
+        *_performance(policy, standing, calendar),
+        *_drift(policy, standing),
+        *_outliers(policy, standing),
+    )
+
+
+def _schedule(policy: Policy, standing: Standing, calendar: Calendar, now: datetime) -> Iterator[DetectorReading]:
+    """Hours until the next time; what is left of the last one, 0 or less, as long as no trigger has it."""
+    if policy.schedule is None:
+        return
+    handled = [parse_instant(each["window_end"]) for each in standing.known if each["kind"] == "schedule"]
+    after = max([standing.set_at, *handled])
+    moment = last_time(policy.schedule, calendar, after, now) or next_time(policy.schedule, calendar, now)
+    hours = None if moment is None else (moment - now) / HOUR
+    yield DetectorReading(detector="schedule", figure=hours, threshold=0.0, window_start=moment, window_end=moment)
+
+
+def _age(policy: Policy, standing: Standing) -> Iterator[DetectorReading]:
+    if policy.max_age_days is None:
+        return
+    through = standing.through
+    yield DetectorReading(
+        detector="age",
+        figure=None if through is None else (through - standing.trained_through) / DAY,
+        threshold=policy.max_age_days,
+        window_start=None if through is None else through - timedelta(days=policy.max_age_days),
+        window_end=through,
+    )
+
+
+def _performance(policy: Policy, standing: Standing, calendar: Calendar) -> Iterator[DetectorReading]:
+    rule, account = policy.performance, standing.account
+    if rule is None or standing.verdict is None:
+        return
+    sessions = [] if account is None else sorted(account.profit)
+    profit = np.array([account.profit[session] for session in sessions] if account is not None else [])
+    band = out_of_fold_band(
+        profit,
+        standing.verdict,
+        sessions=rule.sessions,
+        confidence=rule.confidence,
+        sessions_per_year=calendar.sessions_per_year,
+    )
+    recent = sessions[-rule.sessions :]
+    yield DetectorReading(
+        detector="performance",
+        figure=None if band is None else band.figure,
+        threshold=0.0 if band is None else band.low,
+        window_start=recent[0] if recent else None,
+        window_end=recent[-1] if recent else None,
+    )
+
+
+def _drift(policy: Policy, standing: Standing) -> list[DetectorReading]:
+    """What fires, and the features that are nearest to it; an instrument without a whole window has no figure."""
+    if policy.drift is None:
+        return []
+    found: list[tuple[float, DetectorReading]] = []
+    for ticker, profile in standing.profiles.items():
+        last, streaks = _last(standing, ticker), standing.watches.get(ticker, Watch()).streaks
+        if last is None:
+            unknown = DetectorReading(
+                detector="drift", ticker=ticker, figure=None, threshold=float(profile.thresholds.min())
+            )
+            found.append((-math.inf, unknown))
+            continue
+        figures = zip(profile.feature_names, last.psi, profile.thresholds.tolist(), streaks, strict=True)
+        for name, psi, threshold, streak in figures:
+            if policy.drift.features is None or name in policy.drift.features:
+                reading = _of_window("drift", ticker, last, psi, threshold, streak, name)
+                found.append((streak + psi / threshold, reading))
+    found.sort(key=lambda each: -each[0])
+    return [each for place, (_, each) in enumerate(found) if place < NEAREST or fires(policy, each)]
+
+
+def _outliers(policy: Policy, standing: Standing) -> Iterator[DetectorReading]:
+    if policy.outliers is None:
+        return
+    for ticker in standing.profiles:
+        last = _last(standing, ticker)
+        if last is not None:
+            yield _of_window("outliers", ticker, last, last.outliers, policy.outliers.share)
+
+
+def _last(standing: Standing, ticker: str) -> Window | None:
+    return standing.watches.get(ticker, Watch()).last
+
+
+def _of_window(
+    detector: Literal["drift", "outliers"],
+    ticker: str,
+    window: Window,
+    figure: float,
+    threshold: float,
+    streak: int = 0,
+    feature: str | None = None,
+) -> DetectorReading:
+    return DetectorReading(
+        detector=detector,
+        ticker=ticker,
+        feature=feature,
+        figure=figure,
+        threshold=threshold,
+        streak=streak,
+        window_start=window.start,
+        window_end=window.end,
+    )
+
+
+def last_time(cron: str, calendar: Calendar, after: datetime, now: datetime) -> datetime | None:
+    """The last time that a schedule names up to now, on a day with a session; None: there is none after `after`.
+
+    Raises:
+        CronSimError: it is no schedule.
+    """
+    for moment in CronSim(cron, (now + MINUTE).astimezone(calendar.zone), reverse=True):
+        if moment <= after:
+            return None
+        if moment <= now and calendar.has_session(moment.date()):
+            return moment.astimezone(UTC)
+    return None
+
+
+def next_time(cron: str, calendar: Calendar, now: datetime) -> datetime | None:
+    """The next time that a schedule names, on a day with a session; None: there is none within a year.
+
+    Raises:
+        CronSimError: it is no schedule.
+    """
+    for moment in CronSim(cron, now.astimezone(calendar.zone)):
+        if moment > now + 366 * DAY:
+            return None
+        if calendar.has_session(moment.date()):
+            return moment.astimezone(UTC)
+    return None
+
+
+def faults(policy: Policy, tickers: Collection[str], calendar: Calendar, now: datetime) -> tuple[Reason, ...]:
+    """Everything that is wrong with a policy on an ensemble of these instruments."""
+    return tuple(_faults(policy, tickers, calendar, now))
+
+
+def _faults(policy: Policy, tickers: Collection[str], calendar: Calendar, now: datetime) -> Iterator[Reason]:
+    if policy.schedule is not None:
+        try:
+            upcoming = next_time(policy.schedule, calendar, now)
+        except CronSimError as error:
+            yield Reason(code="not_a_schedule", where="schedule", message=f"{policy.schedule!r} is no cron: {error}")
+        else:
+            if upcoming is None:
+                message = f"{policy.schedule!r} names no day with a session within a year; name another"
+                yield Reason(code="never_due", where="schedule", message=message)
+    for ticker in policy.promotion.canary:
+        if ticker not in tickers:
+            message = f"the ensemble has no such instrument; choose of: {', '.join(sorted(tickers))}"
+            yield Reason(code="unknown_ticker", where=f"promotion/canary/{ticker}", message=message[:4096])
+    if policy.promotion.canary and set(policy.promotion.canary) >= set(tickers):
+        message = "a canary on every instrument is a promotion; leave some out, or leave it empty"
+        yield Reason(code="no_canary", where="promotion/canary", message=message)
+
+
+def _plain(cause: JsonObject) -> JsonObject:
+    """A cause without what its trigger has added to it."""
+    return {name: value for name, value in cause.items() if name != "trigger"}
+
+
+def _is_fresh(cause: JsonObject, known: Iterable[JsonObject]) -> bool:
+    """Whether a cause is of evidence that begins after all that is known of its detector ends."""
+    return all(_source(each) != _source(cause) or cause["window_start"] > (each["window_end"] or "") for each in known)
+
+
+def _source(cause: JsonObject) -> tuple[object, ...]:
+    """What a cause is told by; a schedule is the ensemble's, all else the version's."""
+    version = None if cause["kind"] == "schedule" else cause["version"]
+    return (cause["kind"], version, cause.get("ticker"), cause.get("feature"))
+
+
+def _urgency(cause: JsonObject) -> int:
+    return URGENCY.index(cause["kind"])
