@@ -20,6 +20,7 @@ from orchestrator.api.routers import (
     experiments,
     fingerprints,
     halts,
+    retraining,
     searches,
     signals,
     system,
@@ -58,7 +59,7 @@ def create(faces: Faces, checks: Mapping[str, Check], exposition: Callable[[], b
     app.state.reading = Reading(faces.database, Aim(faces.limits.metric, faces.limits.mode))
     app.state.remembered = Remembered()
     problems.install(app)
-    for group in (searches, experiments, ensembles, signals, commands, halts, fingerprints, system, events):
+    for group in (searches, experiments, ensembles, retraining, signals, commands, halts, fingerprints, system, events):
         app.include_router(group.router)
 
     @app.get("/health", tags=["system"])

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from orchestrator.algorithms.base import Trainer
 from orchestrator.core.admission import Limits
+from orchestrator.core.drift import Profile
 from orchestrator.core.halting import Order
 from orchestrator.store.database import Database
 from schemas.base import JsonObject, Message, Reason
@@ -227,6 +228,14 @@ class Feed(Protocol):
         ...
 
 
+class Profiles(Protocol):
+    """What the features of versions were like in training."""
+
+    async def of(self, ensemble: str, version: int, manifest: JsonObject) -> Mapping[str, Profile]:
+        """A version's profiles, by ticker; none where they are not kept."""
+        ...
+
+
 @dataclass(frozen=True)
 class Faces:
     """All that REST and the dashboard are made of.
@@ -237,6 +246,7 @@ class Faces:
         ray: the cluster.
         serve: predictions.
         feed: what happens.
+        profiles: what features were like in training.
         judge: how many trials a request makes; raises `orchestrator.core.errors.Refused` with every reason at once.
         tickers: those with bars of a timeframe, at the moment of asking.
         timeframes: those that any ticker has bars of.
@@ -252,6 +262,7 @@ class Faces:
     ray: Ray
     serve: Serve
     feed: Feed
+    profiles: Profiles
     judge: Callable[[SearchRequest, datetime], int]
     tickers: Callable[[str], Collection[str]]
     timeframes: Callable[[], Collection[str]]

@@ -244,11 +244,23 @@ class Reading:
         Raises:
             NotFound: there is no ensemble of that name.
         """
+        return VersionState.DEPLOYED in (await self._states(name)).values()
+
+    async def challenger(self, name: str) -> int | None:
+        """The number of the version that is on trial beside the one that serves; None: none is.
+
+        Raises:
+            NotFound: there is no ensemble of that name.
+        """
+        states = await self._states(name)
+        return next((number for number, state in states.items() if state is VersionState.SHADOWING), None)
+
+    async def _states(self, name: str) -> dict[int, VersionState]:
         async with self._database.snapshot() as tx:
             states = await ensembles.states(tx, name)
         if not states:
             raise NotFound("ensemble", name)
-        return VersionState.DEPLOYED in states.values()
+        return states
 
     async def fingerprint_stats(self) -> FingerprintStats:
         """How much is known."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from orchestrator.algorithms.base import Trainer, trainer
 from orchestrator.api.ports import Cluster, Event, Faces, FoundSignal, Letter, Looked, Sought, TopicState
 from orchestrator.core.admission import Limits
+from orchestrator.core.drift import Profile
 from orchestrator.core.halting import Order
 from orchestrator.store.database import Database
-from schemas.base import Message, Reason
+from schemas.base import JsonObject, Message, Reason
 from schemas.commands import Command
 from schemas.search import SearchRequest
 from schemas.signals import Signal
@@ -143,6 +144,13 @@ class FakeFeed:
         return [each for each in reversed(self.kept) if each.topic in topics][:limit]
 
 
+class FakeProfiles:
+    """Nothing is known of any training."""
+
+    async def of(self, ensemble: str, version: int, manifest: JsonObject) -> Mapping[str, Profile]:
+        return {}
+
+
 def faces(database: Database, data_dir: Path = Path("data")) -> Faces:
     """Ports that have nothing to tell yet; one algorithm, and daily bars of three tickers."""
     algorithms: Mapping[str, Trainer] = {"elasticnet": trainer("elasticnet")}
@@ -153,6 +161,7 @@ def faces(database: Database, data_dir: Path = Path("data")) -> Faces:
         ray=FakeRay(),
         serve=FakeServe(),
         feed=FakeFeed(),
+        profiles=FakeProfiles(),
         judge=lambda request, now: judge(request, now).trials,
         tickers=_tickers,
         timeframes=lambda: ("1d",),

@@ -146,7 +146,7 @@ async def test_without_a_policy_on_drift_nothing_is_watched_nor_known_of_how_far
     await detectors.take(read(ticks(rows(5))), LATER)
     await has_policy(watched, Policy(max_age_days=3))
     await detectors.mind()
-    assert (None, {}) == (detectors.since, detectors.read_to)
+    assert (detectors.since, detectors.read_to) == (None, {})
     async with watched.snapshot() as tx:
         assert (await watches.read(tx), await watches.everything(tx)) == ({}, {})
     async with watched.transaction() as tx:
