@@ -22,15 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.core.arrays import Floats
 from orchestrator.core.drift import Profile, Watch
-from orchestrator.core.errors import Refused
 from orchestrator.store import watches
 from orchestrator.store.database import Database
 from orchestrator.store.watches import Champion, Numbered, Place, Spot
-from schemas.base import JsonObject
 from schemas.codec import glimpse, look
 from schemas.topics import FEATURE_TICKS, Topic
-from serving.artifacts import Artifacts
 from streams.leading import Leadership, Leading
+from streams.profiles import Profiles
 from streams.reader import TopicReader
 from streams.repeating import OnFailure
 from streams.source import Record
@@ -85,22 +83,20 @@ class Detectors:
     Whatever a call raises, they may differ from it then, and are to be opened again.
     """
 
-    def __init__(
-        self, database: Database, artifacts: Artifacts, found: dict[Spot, Watch], read_to: dict[Place, int]
-    ) -> None:
+    def __init__(self, database: Database, kept: Profiles, found: dict[Spot, Watch], read_to: dict[Place, int]) -> None:
         self.database = database
         self.read_to = read_to
         self.since: datetime | None = None
         """When the first one that is watched had a policy and served; None: nothing is watched."""
-        self._artifacts = artifacts
+        self._kept = kept
         self._watches = found
         self._profiles: dict[Numbered, dict[Instrument, Profile]] = {}
 
     @classmethod
-    async def open(cls, database: Database, artifacts: Artifacts) -> Self:
+    async def open(cls, database: Database, kept: Profiles) -> Self:
         """Read everything."""
         async with database.snapshot() as tx:
-            detectors = cls(database, artifacts, await watches.everything(tx), await watches.read(tx))
+            detectors = cls(database, kept, await watches.everything(tx), await watches.read(tx))
         await detectors.mind()
         return detectors
 
@@ -160,14 +156,11 @@ class Detectors:
             self.read_to = {}
 
     async def _learned(self, ensemble: str, version: int) -> dict[Instrument, Profile]:
-        """What a version's features were like in training; nothing where that is not kept, or cannot be read now."""
+        """What a version's features were like in training, by instrument."""
         async with self.database.snapshot() as tx:
             manifest = await watches.manifest(tx, ensemble, version)
-        try:
-            return await asyncio.to_thread(profiles_of, manifest, self._artifacts)
-        except (Refused, OSError) as error:
-            log.error("features_not_watched", ensemble=ensemble, version=version, cause=str(error))
-            return {}
+        found = await self._kept.of(ensemble, version, manifest)
+        return {(ticker, manifest["timeframe"]): profile for ticker, profile in found.items()}
 
     async def _columns(self, records: Sequence[Record], latest: datetime) -> dict[Instrument, Column]:
         """The ticks of instruments that are watched, none of them of a bar that closes after `latest`."""
@@ -194,28 +187,13 @@ def _watched(profile: Profile, watch: Watch, column: Column) -> Watch:
     return after
 
 
-def profiles_of(manifest: JsonObject, artifacts: Artifacts) -> dict[Instrument, Profile]:
-    """The profiles that a version has of its instruments in training.
-
-    Raises:
-        ArtifactMissing: one is not kept here.
-        ArtifactDamaged: what is kept is not what was put there.
-    """
-    digests = {ticker: rules.get("profile") for ticker, rules in manifest["tickers"].items()}
-    return {
-        (ticker, manifest["timeframe"]): Profile.load(artifacts.get(digest))
-        for ticker, digest in digests.items()
-        if digest is not None
-    }
-
-
 class Watching(Leading):
     """Keeps the watches while it leads.
 
     Args:
         config: librdkafka's connection settings.
         leadership: of the worker that does.
-        artifacts: where profiles are.
+        kept: what features were like in training.
         clock: the time.
         on_failure: called with the error that ends it.
         topic: the ticks that are watched.
@@ -225,14 +203,14 @@ class Watching(Leading):
         self,
         config: dict[str, Any],
         leadership: Leadership,
-        artifacts: Artifacts,
+        kept: Profiles,
         clock: Callable[[], datetime],
         on_failure: OnFailure,
         topic: Topic = FEATURE_TICKS,
     ) -> None:
         super().__init__(leadership, on_failure)
         self._config = config | {"queued.max.messages.kbytes": AHEAD_KB}
-        self._artifacts = artifacts
+        self._kept = kept
         self._clock = clock
         self._topic = topic
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="watching")
@@ -247,7 +225,7 @@ class Watching(Leading):
         try:
             if detectors is None or detectors.database is not self._database:
                 await self._in_thread(self._close)
-                detectors = await Detectors.open(self._database, self._artifacts)
+                detectors = await Detectors.open(self._database, self._kept)
             else:
                 await detectors.mind()
             await self._watch(detectors)

@@ -137,14 +137,21 @@ class Origins:
     origin: SearchRequest
 
 
-async def gather(tx: AsyncSession, ensemble: str, now: datetime) -> Case | None:
-    """Everything that is known of an ensemble; None: it has no policy, or nothing serves."""
+async def gather(tx: AsyncSession, ensemble: str, now: datetime, but: str | None = None) -> Case | None:
+    """Everything that is known of an ensemble; None: it has no policy, or nothing serves.
+
+    Args:
+        tx: a snapshot, or the transaction that triggers something.
+        ensemble: its name.
+        now: the time.
+        but: the trigger that is left out.
+    """
     policy = await retraining.policy_of(tx, ensemble)
     answering = {each.state: each for each in await _answering(tx, ensemble)}
     champion = answering.get(VersionState.DEPLOYED)
     if policy is None or champion is None:
         return None
-    triggers = await retraining.triggered(tx, ensemble)
+    triggers = [each for each in await retraining.triggered(tx, ensemble) if each.request_id != but]
     came, search = await _search_of(tx, triggers[0].request_id) if triggers else (True, None)
     accounts = await books.of(tx, ensemble)
     watched = await watches.of(tx, ensemble, champion.version)

@@ -48,6 +48,11 @@ class Trigger:
     joined: list[JsonObject]
     fired_at: datetime
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether causes that join it are kept."""
+        return len(self.joined) < MOST_JOINED
+
 
 async def set_policy(tx: AsyncSession, ensemble: str, policy: Policy, command_id: str, now: datetime) -> None:
     """The ensemble has this policy from now on."""

@@ -15,6 +15,7 @@ from schemas.policies import Policy
 from schemas.ticks import FeatureTick
 from schemas.topics import FEATURE_TICKS
 from serving.artifacts import Artifacts
+from streams.profiles import Profiles
 from streams.source import Record
 from streams.watching import Detectors
 from tests.unit.streams.fakes import HOUR, NOW, bar, record
@@ -33,7 +34,7 @@ async def watched(db: Database, tmp_path: Path) -> Database:
 
 
 async def opened(db: Database, folder: Path) -> Detectors:
-    return await Detectors.open(db, Artifacts(folder / "artifacts"))
+    return await Detectors.open(db, Profiles(Artifacts(folder / "artifacts")))
 
 
 def read(values: Sequence[FeatureTick | bytes | None], first: int = 0) -> list[Record]:
@@ -146,7 +147,7 @@ async def test_without_a_policy_on_drift_nothing_is_watched_nor_known_of_how_far
     await detectors.take(read(ticks(rows(5))), LATER)
     await has_policy(watched, Policy(max_age_days=3))
     await detectors.mind()
-    assert (detectors.since, detectors.read_to) == (None, {})
+    assert detectors.read_to == {}
     async with watched.snapshot() as tx:
         assert (await watches.read(tx), await watches.everything(tx)) == ({}, {})
     async with watched.transaction() as tx:
