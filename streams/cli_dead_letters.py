@@ -73,10 +73,10 @@ def show(partition: Partition, offset: Offset, topic: Of = "search-requests.dlq"
 def resend(partition: Partition, offset: Offset, topic: Of = "search-requests.dlq") -> None:
     """Produce a dead letter's original again to the topic that it came from, once what was wrong has been put right."""
     from schemas.commands import ResendDeadLetter
-    from streams.ordering import settle
+    from streams.ordering import identified, settle
 
     letters = _topic(topic)
-    settle(ResendDeadLetter, {"topic": letters.name, "partition": partition, "offset": offset})
+    settle(identified(ResendDeadLetter, {"topic": letters.name, "partition": partition, "offset": offset}))
     console.print(f"sent again to {letters.name.removesuffix('.dlq')}", highlight=False)
 
 

@@ -211,10 +211,10 @@ def promote(
 ) -> None:
     """Make the challenger the champion; with --ticker, have it heard on some instruments first."""
     from schemas.commands import Promote
-    from streams.ordering import settle
+    from streams.ordering import identified, settle
 
     number = version or _on_trial(name)
-    settle(Promote, {"ensemble": name, "version": number, "tickers": ticker or []}, patience=DEPLOY_SECONDS)
+    settle(identified(Promote, {"ensemble": name, "version": number, "tickers": ticker or []}), patience=DEPLOY_SECONDS)
     if ticker:
         console.print(f"version {number} of {name} is heard on {', '.join(ticker)}", highlight=False)
     else:
@@ -228,10 +228,10 @@ def retire(
 ) -> None:
     """End the challenger; the champion goes on."""
     from schemas.commands import Retire
-    from streams.ordering import settle
+    from streams.ordering import identified, settle
 
     number = version or _on_trial(name)
-    settle(Retire, {"ensemble": name, "version": number})
+    settle(identified(Retire, {"ensemble": name, "version": number}))
     console.print(f"version {number} of {name} is retired", highlight=False)
 
 

@@ -84,7 +84,7 @@ def set_(
 ) -> None:
     """Say when an ensemble is trained anew, instead of what was said before."""
     from schemas.commands import SetPolicy
-    from streams.ordering import settle
+    from streams.ordering import identified, settle
 
     try:
         policy = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
@@ -92,7 +92,7 @@ def set_(
         raise fail(f"{file} cannot be read: {error.strerror}", WRONG_USE) from None
     except ValueError as error:
         raise fail(f"{file} is not JSON: {error}", WRONG_USE) from None
-    settle(SetPolicy, {"ensemble": name, "policy": policy})
+    settle(identified(SetPolicy, {"ensemble": name, "policy": policy}))
     console.print(f"{name} has this policy now", highlight=False)
 
 
@@ -100,9 +100,9 @@ def set_(
 def remove(name: Named) -> None:
     """Train an ensemble anew no more; its challenger, if there is one, stays until it is promoted or retired."""
     from schemas.commands import RemovePolicy
-    from streams.ordering import settle
+    from streams.ordering import identified, settle
 
-    settle(RemovePolicy, {"ensemble": name})
+    settle(identified(RemovePolicy, {"ensemble": name}))
     console.print(f"{name} has no policy any more", highlight=False)
 
 
@@ -113,9 +113,10 @@ def retrain(
     """Train an ensemble anew by its policy, now; inside the cool-down it joins what was triggered before."""
     from orchestrator.store import retraining
     from schemas.commands import Retrain
-    from streams.ordering import settle
+    from streams.ordering import identified, settle
 
-    settle(Retrain, {"ensemble": name, "cause": {} if because is None else {"because": because}})
+    cause = {} if because is None else {"because": because}
+    settle(identified(Retrain, {"ensemble": name, "cause": cause}))
 
     async def ask(database: "Database") -> "list[Trigger]":
         async with database.snapshot() as tx:

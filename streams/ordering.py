@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from schemas.base import JsonObject, Message, format_instant
+from schemas.commands import Command
 from schemas.envelope import Undecodable, decode
 from schemas.topics import COMMANDS
 from streams.requesting import NotProduced, Order, answer_to, made_id, produce_command
@@ -47,16 +48,15 @@ def order(kind: type[Order], fields: JsonObject, *, patience: float = ANSWER_SEC
     return answer.event
 
 
-def settle(kind: type[Given], fields: JsonObject, *, patience: float = ANSWER_SECONDS) -> "Standing":
-    """Produce a command, and wait until the database has what became of it; where that is nothing, or it was refused,
-    the program ends with the reasons.
+def settle(command: Command, *, patience: float = ANSWER_SECONDS) -> "Standing":
+    """Produce a command, and wait until the database has what became of it.
+
+    Where nothing is heard of it, or it was refused, the program ends with the reasons.
 
     Args:
-        kind: the command.
-        fields: what it says; what identifies it is added.
+        command: as `identified` makes it.
         patience: seconds to wait.
     """
-    command = identified(kind, fields)
     with broker_troubles():
         try:
             produce_command(connection(settings()), command)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.base import JsonObject, parse_instant
+from schemas.base import parse_instant
 
-_TOLD = frozenset({"kind", "ensemble", "version", "trigger", "detector", "feature", "ticker"})
-_TOLD_OF_FIGURES = frozenset({"figure", "threshold", "window_start", "window_end"})
+_FIGURES = ("figure", "threshold", "window_start", "window_end")
+_TOLD = frozenset(("kind", "ensemble", "version", "trigger", "detector", "feature", "ticker", *_FIGURES))
 _BEYOND = {"performance": "below"}
 """How a figure lies to its threshold, where it is not above it."""
 
@@ -24,7 +24,7 @@ def caused(cause: Mapping[str, Any] | None) -> str:
         if cause.get(name):
             told += f" {word} {cause[name]}"
     parts = [part for part in (_figure(kind, cause), _window(cause)) if part]
-    parts += [f"{name} {_plain(value)}" for name, value in _others(cause).items()]
+    parts += [f"{name} {_plain(value)}" for name, value in cause.items() if name not in _TOLD and value is not None]
     return f"{told}: {', '.join(parts)}" if parts else told
 
 
@@ -38,11 +38,6 @@ def _figure(kind: str, cause: Mapping[str, Any]) -> str:
 def _window(cause: Mapping[str, Any]) -> str:
     start, end = cause.get("window_start"), cause.get("window_end")
     return f"{_day(start)} to {_day(end)}" if start and end else ""
-
-
-def _others(cause: Mapping[str, Any]) -> JsonObject:
-    told = _TOLD if cause.get("figure") is None else _TOLD | _TOLD_OF_FIGURES
-    return {name: value for name, value in cause.items() if name not in told and value is not None}
 
 
 def _plain(value: object) -> str:

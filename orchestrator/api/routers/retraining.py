@@ -12,13 +12,13 @@ from orchestrator.api.problems import Conflict
 from orchestrator.api.reading import Reading
 from orchestrator.api.retraining import PolicyView, Retraining
 from orchestrator.api.views import View
-from schemas.base import Reason
+from schemas.base import JsonObject, Reason
 from schemas.commands import Promote, RemovePolicy, Retire, Retrain, SetPolicy
 from schemas.policies import Policy
 
 router = APIRouter(tags=["retraining"])
 
-_POLICIES = {
+_POLICIES: dict[str, JsonObject] = {
     "Every Friday, and where features drift": {"schedule": "30 18 * * 5", "drift": {}},
     "As much as there is": {
         "max_age_days": 90,
