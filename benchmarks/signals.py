@@ -42,6 +42,7 @@ from streams.alone import running
 from streams.broker.embedded import EmbeddedBroker
 from streams.ray_head import client_environment
 from streams.run_folder import RunFolder
+from streams.source import group_of
 
 QUIX = "quixstreams==3.28.1"
 TICKS, FEW_TICKS, TREE_TICKS = 500_000, 3_000, 50_000
@@ -50,6 +51,7 @@ WARM_UP = 20_000
 SECONDS, WARM_SECONDS = 30, 10
 PATIENCE = 600.0
 ENSEMBLE = "bench"
+TICKS_READ = {FEATURE_TICKS.name: group_of(FEATURE_TICKS)}
 BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
 BARS = 40 * TICKS // len(TICKERS)
 """Of the feed, up to now: more than all parts take."""
@@ -201,7 +203,7 @@ class Service:
         return found.pid
 
     def await_answers(self) -> None:
-        """Wait until ticks are answered: some of the feed's are spent on it."""
+        """Wait until ticks are answered, those that wait first: some of the feed's are spent on it."""
         deadline = time.monotonic() + PATIENCE
         while self.folder.running("worker") is None or self.folder.running("api") is None:
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -212,6 +214,10 @@ class Service:
                 if time.monotonic() > deadline:
                     raise Stuck("nothing answers")
                 produce(self.bench.config, self.bench.feed, len(TICKERS))
+        while any(place.lag for place in kafka.positions(self.bench.config, TICKS_READ)):
+            if time.monotonic() > deadline:
+                raise Stuck("ticks that waited are not worked off")
+            time.sleep(0.5)
         time.sleep(2)
 
     def throughput(self, ticks: int) -> tuple[float, dict[int, int]]:

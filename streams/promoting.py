@@ -1,7 +1,7 @@
 """What becomes of challengers by rule: they are promoted, heard as canaries or retired, and taken back once promoted.
 
-Everything is a command on the topic `commands`, as an operator would give it. Its id is made of the version and the look
-that it is decided by, so that whoever decides the same again, after a crash or on another worker, orders nothing new.
+Everything is a command on the topic `commands`, as an operator would give it. Its id is made of the version and of the
+look that it is decided by, so that whoever decides the same again, after a crash or elsewhere, orders nothing new.
 """
 
 from datetime import UTC, datetime

@@ -10,13 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orchestrator.algorithms.base import trainer
 from orchestrator.core.errors import Refused
 from orchestrator.core.neighbourhood import successor
+from orchestrator.core.retraining import in_the_way, postponed
 from orchestrator.store import retraining
 from orchestrator.store.database import Database
-from orchestrator.store.evidence import Case, Origins, origins
+from orchestrator.store.evidence import Case, Origins, gather, origins
 from orchestrator.store.retraining import MOST_JOINED, Trigger
 from schemas.base import JsonObject, Reason
+from schemas.commands import Retrain
 from schemas.search import Deploy, SearchRequest
 from streams.judging import Admissible
+from streams.metrics import TRIGGERS
 
 Reasons = tuple[Reason, ...]
 Judging = Callable[[SearchRequest, datetime], Admissible]
@@ -58,7 +61,14 @@ async def asked(database: Database, case: Case, judge: Judging, now: datetime) -
     return Ask(judged.request, judged.trials)
 
 
-async def fire(tx: AsyncSession, case: Case, ask: Ask, causes: Sequence[JsonObject], now: datetime) -> Trigger:
+async def fire(
+    tx: AsyncSession,
+    case: Case,
+    ask: Ask,
+    causes: Sequence[JsonObject],
+    now: datetime,
+    command_id: str | None = None,
+) -> Trigger:
     """Ask for the search, because of the first cause; the others join it."""
     request_id = await retraining.next_request_id(tx, case.ensemble)
     cause, *joined = [{**each, "trigger": request_id} for each in causes]
@@ -73,7 +83,7 @@ async def fire(tx: AsyncSession, case: Case, ask: Ask, causes: Sequence[JsonObje
         fired_at=now,
     )
     request = ask.request.model_copy(update={"request_id": request_id, "cause": cause})
-    await retraining.fire(tx, trigger, request, case.champion.version, now)
+    await retraining.fire(tx, trigger, request, case.champion.version, now, command_id)
     return trigger
 
 
@@ -81,6 +91,54 @@ async def join(tx: AsyncSession, trigger: Trigger, causes: Sequence[JsonObject])
     """The causes join a trigger, as far as it takes more."""
     for each in causes:
         await retraining.join(tx, trigger.request_id, {**each, "trigger": trigger.request_id})
+
+
+async def asked_by_hand(database: Database, command: Retrain, judge: Judging, now: datetime) -> Ask | Reasons:
+    """The search that a command asks for, or why there can be none; nothing, where what was triggered is in the way.
+
+    Raises:
+        OSError: the features cannot be looked at now.
+    """
+    async with database.snapshot() as tx:
+        case = await gather(tx, command.ensemble, now)
+    if case is None or in_the_way(case.policy.policy, case.evidence(), now) is not None:
+        return ()
+    return await asked(database, case, judge, now)
+
+
+async def by_hand(tx: AsyncSession, command: Retrain, ask: Ask | Reasons, now: datetime) -> Reasons:
+    """Trigger what a command asks for, or have it join what was triggered before.
+
+    Args:
+        tx: the transaction that carries the command out.
+        command: it.
+        ask: `asked_by_hand`.
+        now: when.
+
+    Returns:
+        Why neither can be; nothing was written then.
+    """
+    await retraining.hold(tx, command.ensemble)
+    case = await gather(tx, command.ensemble, now)
+    if case is None:
+        message = f"{command.ensemble} has no policy, or no version of it serves: set one, or ask for a search"
+        return (Reason(code="no_policy", where="/ensemble", message=message),)
+    policy, said = case.policy.policy, {**command.cause, "command_id": command.command_id, "actor": command.actor}
+    causes = [told_cause("hand", case, said)]
+    if reason := in_the_way(policy, case.evidence(), now):
+        if case.newest is None:
+            return (reason,)
+        await join(tx, case.newest, causes)
+        return ()
+    if not isinstance(ask, Ask):
+        return ask or (Reason(code="overtaken", where="/ensemble", message="another version serves now: ask again"),)
+    # A person who asks in quiet hours means it.
+    loud = policy.model_copy(update={"quiet": ()})
+    if reason := postponed(loud, case.evidence(trials=ask.trials), case.calendar, now):
+        return (reason,)
+    await fire(tx, case, ask, causes, now, command.command_id)
+    TRIGGERS.labels(case.ensemble, "hand").inc()
+    return ()
 
 
 def told_cause(kind: str, case: Case, said: JsonObject) -> JsonObject:

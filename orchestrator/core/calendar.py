@@ -23,6 +23,7 @@ DEFAULT_CALENDAR = "XNYS"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MICROSECONDS = 1_000_000
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _DAY = 86_400 * _MICROSECONDS
 _MEAN_YEAR = 365.2425 * _DAY
 
@@ -81,7 +82,7 @@ class Calendar:
         Raises:
             Refused: no session that is known closes so late (`outside_calendar`).
         """
-        session = int(np.searchsorted(self.closes, _microseconds(event_time), side="left"))
+        session = int(self.closes.searchsorted(_microseconds(event_time)))
         if session >= len(self.closes):
             self._refuse_outside(event_time.isoformat())
         return _instant(int(self.closes[session]))
@@ -107,7 +108,7 @@ class Calendar:
         length = bar_length(timeframe) // timedelta(microseconds=1)
         if timeframe.endswith("w"):
             return _instant(self._weekly_close(now + length))
-        following = int(np.searchsorted(self.closes, now, side="right"))
+        following = int(self.closes.searchsorted(now, side="right"))
         if not is_intraday(timeframe):
             following += length // _DAY - 1
         if now < self.opens[0] or following >= len(self.closes):
@@ -183,8 +184,8 @@ def _of_exchange(name: str) -> Calendar:
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _instant(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(microseconds=microseconds)

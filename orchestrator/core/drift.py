@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from orchestrator.core.arrays import Flags, Floats, Integers, Times
@@ -30,11 +31,13 @@ LEAST_WINDOWS = 20
 """Of training that show what chance does; windows are shorter where there are fewer bars."""
 LEAST_WINDOW = 32
 """Bars."""
+MOST_VALUES = 4_000_000
+"""Of training that a profile is made of: the newest rows."""
 OVERLAP = 4
 """Training's windows begin a quarter of their length after each other."""
-FALSE_ALARMS = 0.01
-"""Share of training's windows in which any feature's index is above its threshold."""
-MARGIN = 0.1
+FALSE_ALARMS = 0.04
+"""Chance that in a window any feature of any instrument is above its threshold, though nothing has changed."""
+MARGIN = 0.5
 """What of the range of training lies beyond its ends, and is not outside yet: longer observed, every range grows."""
 
 
@@ -155,8 +158,7 @@ class Profile:
 
     def _outside(self, rows: Floats) -> Flags:
         """Rows (n,) with any feature outside the range of training; what is not known is not outside."""
-        flags: Flags = ((rows < self.low) | (rows > self.high)).any(axis=1)
-        return flags
+        return np.asarray(((rows < self.low) | (rows > self.high)).any(axis=1))
 
 
 def window_bars(timeframe: str, calendar: Calendar) -> int:
@@ -167,19 +169,27 @@ def window_bars(timeframe: str, calendar: Calendar) -> int:
     return max(DAILY_WINDOW, INTRADAY_SESSIONS * -(-session // bar_length(timeframe)))
 
 
-def profile_of(features: Floats, feature_names: Sequence[str], window: int) -> Profile | None:
+def profiled(features: int) -> int:
+    """How many of the newest rows a profile of so many features is made of."""
+    return MOST_VALUES // max(1, features)
+
+
+def profile_of(features: Floats, feature_names: Sequence[str], window: int, instruments: int = 1) -> Profile | None:
     """The profile of training rows.
 
     Args:
-        features: (n, f), oldest first, NaN where not known; rows before the first whole one are left out.
+        features: (n, f), oldest first, NaN where not known; the newest `profiled` rows are enough. Those before the
+            first whole one are left out.
         feature_names: of the columns.
         window: in bars, at most; shorter ones where training would not have `LEAST_WINDOWS` of them.
+        instruments: that are watched beside each other: the more, the rarer each may be above its thresholds.
 
     Returns:
         None where there are too few rows: less than `LEAST_WINDOWS` windows of `LEAST_WINDOW` bars.
     """
     whole = np.isfinite(features).all(axis=1)
     rows = features[int(np.argmax(whole)) :] if whole.any() else features[:0]
+    rows = rows[-profiled(rows.shape[1]) :]
     window = min(window, len(rows) // LEAST_WINDOWS) // OVERLAP * OVERLAP
     if window < LEAST_WINDOW:
         return None
@@ -195,7 +205,7 @@ def profile_of(features: Floats, feature_names: Sequence[str], window: int) -> P
         shares=_shares(everything),
         low=low - margin,
         high=high + margin,
-        thresholds=_thresholds(bins, everything, window),
+        thresholds=_thresholds(bins, everything, window, FALSE_ALARMS / (rows.shape[1] * instruments)),
         window=window,
     )
 
@@ -208,11 +218,11 @@ def stability_index(counts: Integers, shares: Floats) -> Floats:
     return index
 
 
-def _thresholds(bins: Integers, everything: Integers, window: int) -> Floats:
-    """By feature, what the index of training's windows exceeds so seldom that all features together do in 1 of 100.
+def _thresholds(bins: NDArray[np.int8], everything: Integers, window: int, chance: float) -> Floats:
+    """By feature, what the index of a window exceeds with this chance, and what none of training's own windows does.
 
-    So far out there are no windows to be counted. The index is a sum of squares, near to a gamma distribution, whose
-    mean and variance are those of training's windows.
+    So far out there are no windows to be counted. The index is near to a sum of squares, and so to a gamma
+    distribution; its mean and variance are those of training's windows, each against the rest of training.
     """
     step = window // OVERLAP
     steps = len(bins) // step
@@ -221,9 +231,8 @@ def _thresholds(bins: Integers, everything: Integers, window: int) -> Floats:
     counts = passed[OVERLAP:] - passed[:-OVERLAP]
     index = stability_index(counts, _shares(everything - counts))
     mean, variance = index.mean(axis=0), index.var(axis=0, ddof=1)
-    level = 1.0 - FALSE_ALARMS / bins.shape[1]
     shape = mean**2 / np.maximum(variance, 1e-12)
-    thresholds: Floats = np.maximum(gammaincinv(shape, level) * mean / shape, index.max(axis=0))
+    thresholds: Floats = np.maximum(gammaincinv(shape, 1.0 - chance) * mean / shape, index.max(axis=0))
     return thresholds
 
 
@@ -234,13 +243,16 @@ def _shares(counts: Integers) -> Floats:
     return shares
 
 
-def _bins(edges: Floats, rows: Floats) -> Integers:
+def _bins(edges: Floats, rows: Floats) -> NDArray[np.int8]:
     """The bin (n, f) of each value of rows (n, f): as many as there are edges below it, the last where not known."""
-    bins = (rows[:, :, np.newaxis] > edges).sum(axis=2)
-    return np.where(np.isfinite(rows), bins, BINS)
+    bins = np.zeros(rows.shape, dtype=np.int8)
+    for edge in edges.T:
+        bins += rows > edge
+    bins[~np.isfinite(rows)] = BINS
+    return bins
 
 
-def _counts(bins: Integers, place: Integers, places: int) -> Integers:
+def _counts(bins: NDArray[np.int8], place: Integers, places: int) -> Integers:
     """Bars (places, f, BINS + 1) of each place by feature and bin; `place` is (n,) beside `bins` (n, f)."""
     features = bins.shape[1]
     cells = (place[:, np.newaxis] * features + np.arange(features)) * (BINS + 1) + bins

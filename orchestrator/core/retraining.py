@@ -106,11 +106,12 @@ Decision = Fire | Join | Wait
 def decide(policy: Policy, evidence: Evidence, calendar: Calendar, now: datetime) -> Decision | None:
     """What follows from the readings; None: nothing is due.
 
-    A cause that is known already is none; and a trigger needs evidence of its own, which begins after that of the same
-    detector on the same version ends: a shift that lasts asks for another search a window later, not a day later.
+    A cause is new where its window ends after all that is known of the same instrument and feature. A trigger needs
+    evidence of its own, a window that begins after those that the rule has fired for: a shift that lasts asks for
+    another search a window later, not a day later.
     """
-    causes = tuple(cause for each in evidence.readings if (cause := cause_of(policy, evidence, each)) is not None)
-    new = tuple(cause for cause in causes if cause not in map(_plain, evidence.known))
+    causes = (cause for each in evidence.readings if (cause := cause_of(policy, evidence, each)) is not None)
+    new = tuple(cause for cause in causes if _is_new(cause, evidence.known))
     if new and (reason := in_the_way(policy, evidence, now)):
         return Join(new, reason) if evidence.fired_at is not None else Wait(new, reason)
     fresh = sorted((cause for cause in new if _is_fresh(cause, evidence.known)), key=_urgency)
@@ -159,9 +160,9 @@ def is_quiet(quiet: Sequence[Hours], calendar: Calendar, now: datetime) -> bool:
 
 def cause_of(policy: Policy, evidence: Evidence, reading: DetectorReading) -> JsonObject | None:
     """Why a reading asks for a search; None: it does not."""
-    if not fires(policy, reading):
-        return None
     start, end = reading.window_start, reading.window_end
+    if start is None or end is None or not fires(policy, reading):
+        return None
     return {
         "kind": reading.detector,
         "ensemble": evidence.ensemble,
@@ -171,8 +172,8 @@ def cause_of(policy: Policy, evidence: Evidence, reading: DetectorReading) -> Js
         "feature": reading.feature,
         "figure": None if reading.detector == "schedule" else reading.figure,
         "threshold": reading.threshold,
-        "window_start": None if start is None else format_instant(start),
-        "window_end": None if end is None else format_instant(end),
+        "window_start": format_instant(start),
+        "window_end": format_instant(end),
     }
 
 
@@ -205,7 +206,7 @@ def _schedule(policy: Policy, standing: Standing, calendar: Calendar, now: datet
     """Hours until the next time; what is left of the last one, 0 or less, as long as no trigger has it."""
     if policy.schedule is None:
         return
-    handled = [parse_instant(each["window_end"]) for each in standing.known if each["kind"] == "schedule"]
+    handled = [parse_instant(each["window_end"]) for each in standing.known if each.get("kind") == "schedule"]
     after = max([standing.set_at, *handled])
     moment = last_time(policy.schedule, calendar, after, now) or next_time(policy.schedule, calendar, now)
     hours = None if moment is None else (moment - now) / HOUR
@@ -229,8 +230,11 @@ def _performance(policy: Policy, standing: Standing, calendar: Calendar) -> Iter
     rule, account = policy.performance, standing.account
     if rule is None or standing.verdict is None:
         return
-    sessions = [] if account is None else sorted(account.profit)
-    profit = np.array([account.profit[session] for session in sessions] if account is not None else [])
+    settled = {} if account is None else account.profit
+    # Of the session under way, not all is settled yet.
+    newest = None if account is None else account.session
+    sessions = [session for session in sorted(settled) if newest is None or session < newest]
+    profit = np.array([settled[session] for session in sessions])
     band = out_of_fold_band(
         profit,
         standing.verdict,
@@ -356,20 +360,23 @@ def _faults(policy: Policy, tickers: Collection[str], calendar: Calendar, now: d
         yield Reason(code="no_canary", where="promotion/canary", message=message)
 
 
-def _plain(cause: JsonObject) -> JsonObject:
-    """A cause without what its trigger has added to it."""
-    return {name: value for name, value in cause.items() if name != "trigger"}
+def _is_new(cause: JsonObject, known: Iterable[JsonObject]) -> bool:
+    """Whether a cause tells more than is known of its source; that a version is too old, once and not at every bar."""
+    moment = "window_start" if cause["kind"] == "age" else "window_end"
+    source = (*_rule(cause), cause["ticker"], cause["feature"])
+    same = (each for each in known if (*_rule(each), each.get("ticker"), each.get("feature")) == source)
+    return all(cause[moment] > each["window_end"] for each in same)
 
 
 def _is_fresh(cause: JsonObject, known: Iterable[JsonObject]) -> bool:
-    """Whether a cause is of evidence that begins after all that is known of its detector ends."""
-    return all(_source(each) != _source(cause) or cause["window_start"] > (each["window_end"] or "") for each in known)
+    """Whether a cause's window begins after all windows end for which its rule has fired, whatever they are of."""
+    return all(cause["window_start"] > each["window_end"] for each in known if _rule(each) == _rule(cause))
 
 
-def _source(cause: JsonObject) -> tuple[object, ...]:
-    """What a cause is told by; a schedule is the ensemble's, all else the version's."""
-    version = None if cause["kind"] == "schedule" else cause["version"]
-    return (cause["kind"], version, cause.get("ticker"), cause.get("feature"))
+def _rule(cause: JsonObject) -> tuple[object, ...]:
+    """Which rule a cause is of: a schedule is the ensemble's, all else the version's."""
+    kind = cause.get("kind")
+    return (kind, None if kind == "schedule" else cause.get("version"))
 
 
 def _urgency(cause: JsonObject) -> int:

@@ -22,6 +22,7 @@ from streams.resending import Resending
 from streams.source import Record
 from tests.contracts.store.makers import NOW, VERDICT, events, everything, founded, proposal
 from tests.unit.streams.fakes import Clock, FakePublisher
+from tests.unit.streams.test_judging import JUDGE
 
 
 class Desk:
@@ -38,6 +39,7 @@ class Desk:
             clock=Clock(),
             may_resume=EVERYTHING,
             resending=Resending(lambda *place: self.letters.get(place), self.publisher),
+            judge=JUDGE,
             on_change=self._change,
         )
 

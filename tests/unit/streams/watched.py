@@ -9,13 +9,14 @@ import numpy as np
 from orchestrator.core.arrays import Floats
 from orchestrator.core.drift import Profile, profile_of
 from orchestrator.core.lifecycle import State
-from orchestrator.store import ensembles, retraining
+from orchestrator.store import challengers, ensembles, retraining
 from orchestrator.store.database import Database
+from schemas.base import format_instant
 from schemas.policies import DriftRule, OutlierRule, Policy
 from schemas.ticks import FeatureTick
 from serving.artifacts import Artifacts
 from tests.contracts.store.makers import NOW, founded, proposal
-from tests.unit.streams.fakes import tick
+from tests.unit.streams.fakes import bar, tick
 
 NAMES = ("momentum", "volatility_20", "rsi_14")
 WINDOW = 40
@@ -44,19 +45,45 @@ def ticks(features: Floats, first: int = 0, **fields: Any) -> list[FeatureTick]:
 
 
 def manifest(folder: Path, tickers: Iterable[str] = ("AAPL", "MSFT")) -> dict[str, Any]:
-    """Of a version, as far as detectors read it."""
+    """Of a version, as far as detectors and policies read it."""
     digest = Artifacts(folder / "artifacts").put(profile().dump())
-    return {"timeframe": "1h", "tickers": {ticker: {"profile": digest} for ticker in tickers}}
+    member = {"configuration": {"alpha": 0.01, "l1_ratio": 0.5}, "records": dict.fromkeys(tickers)}
+    return {
+        "timeframe": "1h",
+        "calendar": "24/7",
+        "trained_through": format_instant(bar(-1)),
+        "voting": "soft",
+        "threshold": 0.7,
+        "members": [member],
+        "tickers": {ticker: {"profile": digest} for ticker in tickers},
+    }
 
 
 async def serves(db: Database, folder: Path, version: int, ensemble: str = "alpha") -> None:
     """Have the ensemble's next version, which is of this number, serve."""
-    experiment = await founded(db, version, State.SELECTED)
+    await proposed(db, folder, version, ensemble, mode="live")
+    async with db.transaction() as tx:
+        await ensembles.mark_deployed(tx, ensemble, version, NOW)
+
+
+async def shadows(db: Database, folder: Path, version: int, ensemble: str = "alpha", **fields: Any) -> None:
+    """Have the ensemble's next version, which is of this number, be on trial."""
+    await proposed(db, folder, version, ensemble, mode="shadow", **fields)
+    async with db.transaction() as tx:
+        await challengers.mark_shadowing(tx, ensemble, version, NOW)
+
+
+async def proposed(db: Database, folder: Path, version: int, ensemble: str, **fields: Any) -> None:
+    """Propose the ensemble's next version, which is of this number."""
+    asked: dict[str, Any] = {
+        "timeframe": "1h",
+        "param_grid": {"alpha": (0.001, 0.01, 0.03), "l1_ratio": (0.1, 0.5, 0.9)},
+    }
+    experiment = await founded(db, version, State.SELECTED, **asked)
     made = manifest(folder)
-    wanted = proposal(experiment, ensemble, manifest=made, tickers=tuple(made["tickers"]), timeframe="1h")
+    wanted = proposal(experiment, ensemble, manifest=made, tickers=tuple(made["tickers"]), timeframe="1h", **fields)
     async with db.transaction() as tx:
         assert await ensembles.propose(tx, wanted, NOW) == version
-        await ensembles.mark_deployed(tx, ensemble, version, NOW)
 
 
 async def has_policy(db: Database, policy: Policy = WATCHING, ensemble: str = "alpha") -> None:
