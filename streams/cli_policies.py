@@ -116,15 +116,17 @@ def retrain(
     from streams.ordering import identified, settle
 
     cause = {} if because is None else {"because": because}
-    settle(identified(Retrain, {"ensemble": name, "cause": cause}))
+    command = identified(Retrain, {"ensemble": name, "cause": cause})
+    settle(command)
 
     async def ask(database: "Database") -> "list[Trigger]":
         async with database.snapshot() as tx:
             return await retraining.triggered(tx, name, 1)
 
-    newest = asked(ask)
-    told = f"request {newest[0].request_id}" if newest else "once a worker has taken it up"
-    console.print(f"{name} is trained anew: {told}", highlight=False)
+    (newest,) = asked(ask)
+    mine = (newest.cause.get("said") or {}).get("command_id") == command.command_id
+    told = "is trained anew" if mine else "is being trained anew already, and this joined it"
+    console.print(f"{name} {told}: request {newest.request_id}", highlight=False, soft_wrap=True)
 
 
 def rules(policy: "Policy") -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from schemas.base import parse_instant
 
 _FIGURES = ("figure", "threshold", "window_start", "window_end")
-_TOLD = frozenset(("kind", "ensemble", "version", "trigger", "detector", "feature", "ticker", *_FIGURES))
+_TOLD = frozenset(("kind", "ensemble", "version", "trigger", "detector", "feature", "ticker", "said", *_FIGURES))
 _BEYOND = {"performance": "below"}
 """How a figure lies to its threshold, where it is not above it."""
 
@@ -24,7 +24,9 @@ def caused(cause: Mapping[str, Any] | None) -> str:
         if cause.get(name):
             told += f" {word} {cause[name]}"
     parts = [part for part in (_figure(kind, cause), _window(cause)) if part]
-    parts += [f"{name} {_plain(value)}" for name, value in cause.items() if name not in _TOLD and value is not None]
+    said = cause.get("said")
+    others = {**cause, **({} if said is None else said if isinstance(said, Mapping) else {"says": said})}
+    parts += [f"{name} {_plain(value)}" for name, value in others.items() if name not in _TOLD and value is not None]
     return f"{told}: {', '.join(parts)}" if parts else told
 
 

@@ -24,7 +24,7 @@ DRIFT: JsonObject = {
     [
         (DRIFT, "drift of rsi_14 on AAPL: 0.431 above 0.2, 2026-01-05 21:00 to 2026-02-05"),
         ({"kind": "performance", "figure": -1.5, "threshold": 0.25}, "performance: -1.5 below 0.25"),
-        ({"kind": "hand", "because": "a split"}, "hand: because a split"),
+        ({"kind": "hand", "figure": None, "said": {"because": "a split", "actor": None}}, "hand: because a split"),
         ({"headline": "earnings", "ticker": "IBM"}, "outside on IBM: headline earnings"),
         ({"kind": "schedule", "figure": None, "threshold": 0.0}, "schedule"),
         ({"kind": "drift", "window_start": 7, "window_end": "soon"}, "drift: 7 to soon"),
