@@ -155,7 +155,7 @@ def glimpse(value: bytes | None) -> Glimpse | None:
 def look(glimpsed: Glimpse) -> tuple[datetime, dict[str, float | None]] | None:
     """The event time and the features of a tick; None: it is none."""
     try:
-        return _event_time(glimpsed.event_time), _read_features(glimpsed.features)
+        return _instant(glimpsed.event_time), _read_features(glimpsed.features)
     except (msgspec.DecodeError, ValueError):
         return None
 
