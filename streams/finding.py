@@ -1,4 +1,4 @@
-"""Finding a signal by its id: among the newest of each place, then in the topics of signals, from their ends backwards.
+"""Finding a signal by its id: among the newest of each place and in the topics of signals, from their ends backwards.
 
 An id does not say where its signal lies. So values are searched for its bytes, and only what has them is decoded.
 """
@@ -17,9 +17,9 @@ from schemas.topics import SIGNAL_STATE, SIGNALS, SIGNALS_BY_MODE, SIGNALS_PAPER
 from streams import kafka
 from streams.murmur import partition_of
 
-TOPICS = (SIGNALS, SIGNALS_PAPER, SIGNALS_SHADOW, SIGNALS_REPLAY)
+TOPICS = (SIGNAL_STATE, SIGNALS, SIGNALS_PAPER, SIGNALS_SHADOW, SIGNALS_REPLAY)
 MOST_RECORDS = 5_000_000
-"""Of the signals' topics, after which a search is given up."""
+"""After which a search is given up."""
 FIRST_BLOCK, LARGEST_BLOCK = 10_000, 320_000
 """Records of a partition that are read at once: at first, and, twice as many each time, at last."""
 AT_ONCE = 5_000
@@ -51,7 +51,7 @@ class _Search:
         self._consumer = consumer
         self._signal_id = signal_id
         self._on_progress = on_progress
-        self._counts = {each.name: 0 for each in (SIGNAL_STATE, *TOPICS)}
+        self._counts = {each.name: 0 for each in TOPICS}
         self._oldest: dict[str, int] = {}
         """By topic, the milliseconds at which the oldest record that was read was produced."""
 
@@ -66,8 +66,8 @@ class _Search:
         Raises:
             KafkaException: the broker does not answer.
         """
-        size, until = FIRST_BLOCK, self.read + limit
-        while self.read < until and any(span.begin < span.end for span in left.values()):
+        size = FIRST_BLOCK
+        while self.read < limit and any(span.begin < span.end for span in left.values()):
             for topic in TOPICS:
                 mine = {place: span for place, span in left.items() if place[0] == topic.name}
                 newest = {place: _Span(max(span.begin, span.end - size), span.end) for place, span in mine.items()}
@@ -169,15 +169,14 @@ def find(
         config: librdkafka's connection settings.
         signal_id: its id.
         ticker: its instrument: then one partition of each topic of signals is looked at; None: all.
-        limit: records of the signals' topics after which it is given up.
+        limit: records after which it is given up.
         on_progress: is told how many records were read.
 
     Raises:
         KafkaException: the broker does not answer.
     """
     spans = _spans(config, ticker)
-    state = {place: span for place, span in spans.items() if place[0] == SIGNAL_STATE.name}
-    left = {place: span for place, span in spans.items() if place not in state}
+    left = dict(spans)
     consumer = Consumer(
         dict(config)
         | {
@@ -190,7 +189,7 @@ def find(
     )
     search = _Search(consumer, signal_id, on_progress)
     try:
-        found = search.through(state) or search.backwards(left, limit)
+        found = search.backwards(left, limit)
         looked = search.looked(left)
         return Sought(found if found is None else search.published(found.signal, spans) or found, looked)
     finally:
@@ -199,7 +198,7 @@ def find(
 
 def _spans(config: Mapping[str, Any], ticker: str | None) -> dict[Place, _Span]:
     """What there is to look at, by topic and partition."""
-    topics: Sequence[str] = [each.name for each in (SIGNAL_STATE, *TOPICS)]
+    topics: Sequence[str] = [each.name for each in TOPICS]
     there = kafka.positions(config, dict.fromkeys(topics))
     numbers = {name: sum(each.topic == name for each in there) for name in topics}
     return {

@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orchestrator.api.ports import Faces
 from orchestrator.api.reading import NotFound
 from orchestrator.api.views import VersionLine, View
+from orchestrator.core import promotion
+from orchestrator.core.arrays import Floats
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.drift import Profile
 from orchestrator.core.errors import Refused
 from orchestrator.core.lifecycle import State
 from orchestrator.core.performance import Account
-from orchestrator.core.promotion import Wait as Undecided
-from orchestrator.core.promotion import better, judge, paired
 from orchestrator.core.retraining import faults, fires, in_the_way, postponed
 from orchestrator.core.versions import VersionState
 from orchestrator.store import books, ensembles, evidence, experiments, listing, looking, retraining
@@ -27,7 +27,7 @@ from orchestrator.store.tables import RequestOutcome
 from schemas.base import Instant, JsonObject, Reason
 from schemas.ensembles import EnsembleEvent, EnsemblePerformance
 from schemas.envelope import Undecodable, decode
-from schemas.policies import Policy
+from schemas.policies import Policy, PromotionRule
 from schemas.retraining import DetectorReading, DetectorsRead, RetrainingEvent
 from schemas.topics import ENSEMBLE_EVENTS, RETRAINING_EVENTS
 
@@ -285,9 +285,9 @@ def _challenger(
     version: Version, champion: Version | None, accounts: Mapping[int, Account], policy: StandingPolicy | None
 ) -> ChallengerView:
     own, other = accounts.get(version.version), None if champion is None else accounts.get(champion.version)
-    difference = np.empty(0) if own is None or other is None else paired(other, own)
+    difference = np.empty(0) if own is None or other is None else promotion.paired(other, own)
     rule = None if policy is None or not policy.policy.promotion.auto else policy.policy.promotion
-    judged = None if rule is None else judge(difference, rule, passed=True)
+    judged = None if rule is None else _judged(difference, rule, version)
     return ChallengerView(
         version=VersionLine.of(version),
         canary=version.canary,
@@ -297,10 +297,18 @@ def _challenger(
             if each is not None and each.version in accounts
         ),
         paired=len(difference),
-        next_look=judged.sessions if isinstance(judged, Undecided) else None,
+        next_look=judged.sessions if isinstance(judged, promotion.Wait) else None,
         beyond=float(difference.sum()),
-        better=better(difference),
+        better=promotion.better(difference),
     )
+
+
+def _judged(difference: Floats, rule: PromotionRule, version: Version) -> promotion.Judgement:
+    """Where the rule is with a challenger, were the gate not asked."""
+    judged = promotion.judge(difference, rule, passed=True)
+    if isinstance(judged, promotion.Promote) and version.canary:
+        return promotion.judge_canary(difference, judged.look * rule.sessions, rule)
+    return judged
 
 
 def _book(version: Version, account: Account) -> Book:

@@ -24,7 +24,7 @@ def topics(kafka_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dic
     """Topics of the test's own in the places of the contract's, read a few records at a time."""
     found = {name: new_topic(kafka_config, PARTITIONS) for name in ("state", "live", "paper")}
     monkeypatch.setattr(finding, "SIGNAL_STATE", found["state"])
-    monkeypatch.setattr(finding, "TOPICS", (found["live"], found["paper"]))
+    monkeypatch.setattr(finding, "TOPICS", (found["state"], found["live"], found["paper"]))
     monkeypatch.setattr(finding, "SIGNALS_BY_MODE", found)
     monkeypatch.setattr(finding, "FIRST_BLOCK", 2)
     return found
