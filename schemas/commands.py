@@ -9,9 +9,11 @@ from schemas.base import (
     Digest,
     Instant,
     Instruction,
+    Json,
     Mode,
     Name,
     Number,
+    Reason,
     RequestId,
     Sequence,
     ShortText,
@@ -20,6 +22,7 @@ from schemas.base import (
     Voting,
     Whole,
 )
+from schemas.policies import Policy
 
 
 class _Command(Instruction):
@@ -76,6 +79,8 @@ class RollBack(_Command):
     command: Literal["roll_back"] = "roll_back"
     ensemble: Name
     version: Version | None = None
+    reasons: tuple[Reason, ...] = ()
+    """Why the version that serves is to give way, where a rule says so."""
 
 
 class Delete(_Command):
@@ -93,6 +98,48 @@ class Promote(_Command):
     command: Literal["promote"] = "promote"
     ensemble: Name
     version: Version
+    tickers: tuple[Ticker, ...] = ()
+    """As a canary: it is heard on these alone, and the champion on the others. Empty: on all."""
+    reasons: tuple[Reason, ...] = ()
+    """What speaks for it, where a rule says so."""
+
+
+class Retire(_Command):
+    """End a challenger; the champion goes on."""
+
+    TYPE: ClassVar[str] = "command.retire"
+    command: Literal["retire"] = "retire"
+    ensemble: Name
+    version: Version
+    reasons: tuple[Reason, ...] = ()
+    """What speaks against it, where a rule says so."""
+
+
+class SetPolicy(_Command):
+    """Say when an ensemble is trained anew, instead of what was said before."""
+
+    TYPE: ClassVar[str] = "command.set_policy"
+    command: Literal["set_policy"] = "set_policy"
+    ensemble: Name
+    policy: Policy
+
+
+class RemovePolicy(_Command):
+    """Train an ensemble anew no more; its challenger, if there is one, stays until it is promoted or retired."""
+
+    TYPE: ClassVar[str] = "command.remove_policy"
+    command: Literal["remove_policy"] = "remove_policy"
+    ensemble: Name
+
+
+class Retrain(_Command):
+    """Train an ensemble anew by its policy, now; inside the cool-down it joins what was triggered before."""
+
+    TYPE: ClassVar[str] = "command.retrain"
+    command: Literal["retrain"] = "retrain"
+    ensemble: Name
+    cause: dict[ShortText, Json] = Field(default_factory=dict)
+    """Why, in the sender's own words."""
 
 
 class ResendDeadLetter(_Command):
@@ -106,6 +153,17 @@ class ResendDeadLetter(_Command):
 
 
 Command = Annotated[
-    Cancel | Resume | DeployEnsemble | AddMember | RollBack | Delete | Promote | ResendDeadLetter,
+    Cancel
+    | Resume
+    | DeployEnsemble
+    | AddMember
+    | RollBack
+    | Delete
+    | Promote
+    | Retire
+    | SetPolicy
+    | RemovePolicy
+    | Retrain
+    | ResendDeadLetter,
     Field(discriminator="command"),
 ]

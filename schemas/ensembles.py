@@ -8,6 +8,7 @@ from schemas.base import (
     Count,
     Digest,
     Instant,
+    Json,
     Message,
     Mode,
     Name,
@@ -15,6 +16,7 @@ from schemas.base import (
     Reason,
     RequestId,
     Sequence,
+    ShortText,
     Ticker,
     Timeframe,
     Version,
@@ -32,6 +34,8 @@ class _EnsembleEvent(Message):
     emitted_at: Instant
     command_id: RequestId | None = None
     """The command that asked for it; null: none did."""
+    cause: dict[ShortText, Json] | None = None
+    """Why the version was searched for, where something other than a person asked."""
 
 
 class EnsembleDeploying(_EnsembleEvent):

@@ -9,6 +9,7 @@ from schemas.base import (
     Count,
     Digest,
     Instant,
+    Json,
     Message,
     Name,
     Number,
@@ -17,6 +18,7 @@ from schemas.base import (
     RequestId,
     Scalar,
     Sequence,
+    ShortText,
     Ticker,
     Whole,
 )
@@ -63,6 +65,8 @@ class _ExperimentEvent(Message):
     sequence: Sequence
     """Grows by one with every event of the key."""
     emitted_at: Instant
+    cause: dict[ShortText, Json] | None = None
+    """Why it was asked for, where something other than a person asked."""
 
 
 class ExperimentAccepted(_ExperimentEvent):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas import commands, control, ensembles, experiments, search, signals, ticks, trials
+from schemas import commands, control, ensembles, experiments, retraining, search, signals, ticks, trials
 from schemas.base import Message
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -63,6 +63,7 @@ EXPERIMENT_EVENTS = Topic(
 ENSEMBLE_EVENTS = Topic(
     "ensemble-events", "ensemble", 1, ensembles.EnsembleEvent, "(ensemble, sequence)", None, "compact"
 )
+RETRAINING_EVENTS = Topic("retraining-events", "ensemble", 1, retraining.RetrainingEvent, "(ensemble, sequence)", 30)
 FEATURE_TICKS = Topic(
     "feature-ticks",
     "instrument",
@@ -86,6 +87,7 @@ _PRIMARY = (
     TRIAL_EVENTS,
     EXPERIMENT_EVENTS,
     ENSEMBLE_EVENTS,
+    RETRAINING_EVENTS,
     FEATURE_TICKS,
     SIGNALS,
     SIGNALS_REPLAY,

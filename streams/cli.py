@@ -48,12 +48,17 @@ app.command()(resume)
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service up with its result, until Ctrl-C.")] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="A regime that breaks, and what the ensemble's policy makes of it.")
+    ] = False,
 ) -> None:
     """Play the main job on real prices in a copy of its own: about a minute; nothing is left running."""
-    from streams.demo.play import play
+    from streams.demo import play
+    from streams.demo import retrain as retraining
 
     settings()
-    raise typer.Exit(asyncio.run(play(Display(console), os.environ, keep=keep)))
+    demo = retraining.play if retrain else play.play
+    raise typer.Exit(asyncio.run(demo(Display(console), os.environ, keep=keep)))
 
 
 @app.command()

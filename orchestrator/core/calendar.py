@@ -6,7 +6,7 @@ plain arithmetic. The range is fixed, so that no calendar depends on the day on 
 
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Any
 
@@ -43,12 +43,13 @@ class Calendar:
     """The sessions of one exchange, oldest first.
 
     `opens` and `closes` are (n_sessions,) int64, microseconds since 1970 in UTC; a session opens after the one before
-    it closes, or as it does.
+    it closes, or as it does. `zone` is that of the exchange's clock.
     """
 
     name: str
     opens: Integers
     closes: Integers
+    zone: tzinfo = UTC
 
     @property
     def sessions_per_year(self) -> float:
@@ -85,6 +86,13 @@ class Calendar:
         if session >= len(self.closes):
             self._refuse_outside(event_time.isoformat())
         return _instant(int(self.closes[session]))
+
+    def has_session(self, day: date) -> bool:
+        """Whether a session closes on a day of the exchange's own; one that closes at midnight is of the day before."""
+        midnights = (datetime.combine(each, time(), self.zone) for each in (day, day + timedelta(days=1)))
+        after, until = map(_microseconds, midnights)
+        place = int(np.searchsorted(self.closes, after, side="right"))
+        return place < len(self.closes) and int(self.closes[place]) <= until
 
     def next_close(self, event_time: datetime, timeframe: str) -> datetime:
         """When the bar after the one that closed at `event_time` closes.
@@ -172,7 +180,7 @@ def _of_exchange(name: str) -> Calendar:
     opens, closes = (
         bounds.to_numpy(dtype="datetime64[us]").astype(np.int64) for bounds in (sessions.opens, sessions.closes)
     )
-    return Calendar(name, opens, closes)
+    return Calendar(name, opens, closes, sessions.tz)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -13,6 +13,8 @@ class VersionState(StrEnum):
 
     WANTED = "wanted"
     DEPLOYED = "deployed"
+    SHADOWING = "shadowing"
+    """It answers beside the one that is deployed, as its challenger."""
     SUPERSEDED = "superseded"
     """Another was deployed instead of it, or its ensemble was deleted."""
     ROLLED_BACK = "rolled_back"

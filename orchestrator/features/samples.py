@@ -41,14 +41,19 @@ def write_samples(directory: Path, tickers: Sequence[str] = SAMPLE_TICKERS) -> d
     Raises:
         SamplesUnavailable: the package is not installed, has no such ticker, or has a bar on a day without a session.
     """
-    tables = {ticker: _table(*sample_bars(ticker)) for ticker in tickers}
-    for ticker, table in tables.items():
-        folder = directory / ticker / SAMPLE_TIMEFRAME
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".bars.{os.getpid()}"
-        pa.parquet.write_table(table, unfinished)
-        unfinished.replace(folder / "bars.parquet")
-    return {ticker: table.num_rows for ticker, table in tables.items()}
+    found = {ticker: sample_bars(ticker) for ticker in tickers}
+    return {ticker: write_bars(directory, ticker, closes, bars) for ticker, (closes, bars) in found.items()}
+
+
+def write_bars(directory: Path, ticker: str, closes: Times, bars: Prices) -> int:
+    """Write DIRECTORY/{ticker}/1d/bars.parquet, and return how many bars it has; otherwise as `write_samples`."""
+    table = _table(closes, bars)
+    folder = directory / ticker / SAMPLE_TIMEFRAME
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".bars.{os.getpid()}"
+    pa.parquet.write_table(table, unfinished)
+    unfinished.replace(folder / "bars.parquet")
+    return int(table.num_rows)
 
 
 def sample_bars(ticker: str) -> tuple[Times, Prices]:
@@ -67,6 +72,28 @@ def sample_bars(ticker: str) -> tuple[Times, Prices]:
         raise SamplesUnavailable([fault("unknown_sample", ticker, message)])
     columns = getattr(stocks, ticker)
     return session_closes(columns["date"], ticker), adjusted(columns)
+
+
+def switched_bars(before: str, after: str, at: np.datetime64) -> tuple[Times, Prices]:
+    """The bars of one sample ticker, and from the session that closes at `at` on those of another, without a jump.
+
+    Args:
+        before: the first ticker.
+        after: the second; it has a bar before `at`, at whose close the two are joined.
+        at: a session's close, UTC.
+
+    Raises:
+        SamplesUnavailable: as `sample_bars`.
+    """
+    closes, bars = sample_bars(before)
+    later, others = sample_bars(after)
+    first, second = int(np.searchsorted(closes, at)), int(np.searchsorted(later, at))
+    scale = bars.close[first - 1] / others.close[second - 1]
+    joined = {
+        name: np.concatenate([getattr(bars, name)[:first], getattr(others, name)[second:] * factor])
+        for name, factor in {**dict.fromkeys(("open", "high", "low", "close"), scale), "volume": 1.0 / scale}.items()
+    }
+    return np.concatenate([closes[:first], later[second:]]), Prices(**joined)
 
 
 def adjusted(columns: Mapping[str, Sequence[float]]) -> Prices:

@@ -56,6 +56,8 @@ class Version(Proposal):
     deployed_at: datetime | None
     ended_at: datetime | None
     """When it was superseded or given up."""
+    canary: tuple[str, ...] = field(default=(), kw_only=True)
+    """Instruments on which it is heard, while it is a challenger."""
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,8 @@ async def _change(
     changed = update(experiments).where(experiments.c.id == current.id)
     row = await tx.execute(changed.values(updated_at=now, **changes, **_said(event)).returning(experiments))
     if event is not None:
-        await append(tx, EXPERIMENT_EVENTS, current.id, event, now, current.traceparent)
+        caused = event.model_copy(update={"cause": current.request.cause})
+        await append(tx, EXPERIMENT_EVENTS, current.id, caused, now, current.traceparent)
     return Experiment(**row.one()._mapping)
 
 

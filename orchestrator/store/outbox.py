@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orchestrator.store.database import insert_new
 from orchestrator.store.sequences import take_sequences
 from orchestrator.store.tables import outbox
 from schemas.base import Message
@@ -65,6 +66,19 @@ async def append_all(
         )
     await tx.execute(insert(outbox), rows)
     return numbered
+
+
+async def order(tx: AsyncSession, topic: Topic, key: str, message_id: str, message: Message, now: datetime) -> None:
+    """Queue a request or a command, whose id says what it is: asked for twice, it is carried out once."""
+    row = {
+        "message_id": f"{topic.name}:{message_id}",
+        "topic": topic.name,
+        "key": key,
+        "value": encode(message),
+        "headers": headers_of(message, message_id=message_id, source=SOURCE, time=now),
+        "created_at": now,
+    }
+    await insert_new(tx, outbox, [row])
 
 
 async def pending(tx: AsyncSession, limit: int) -> list[OutboxRow]:

@@ -245,6 +245,7 @@ async def _found(arrival: _Arrival, name: str, request: SearchRequest, trials: i
         tickers=request.tickers,
         trials=trials,
         search_key=search_key,
+        cause=request.cause,
     )
     await arrival.settle(RequestOutcome.ACCEPTED, name, event, deploy=request.deploy)
     return True
@@ -260,9 +261,7 @@ async def _attach(arrival: _Arrival, request: SearchRequest, holder: Row[Any]) -
         if owner is not None and owner != experiment:
             return await _refuse_name(arrival, request.name, owner)
     await _press(arrival, request, holder, later(holder.expires_at, request.expires_at))
-    event = ExperimentDuplicate(
-        experiment=experiment, request_id=request.request_id, sequence=0, emitted_at=arrival.now
-    )
+    event = _duplicate(experiment, request, arrival)
     await arrival.settle(RequestOutcome.DUPLICATE, experiment, event, deploy=request.deploy)
     return Duplicate(experiment)
 
@@ -285,9 +284,19 @@ async def _resume(
     await _press(
         arrival, request, found, later(found.expires_at, request.expires_at) if under_way else request.expires_at
     )
-    event = ExperimentDuplicate(experiment=found.id, request_id=request.request_id, sequence=0, emitted_at=arrival.now)
+    event = _duplicate(found.id, request, arrival)
     await arrival.settle(RequestOutcome.DUPLICATE, found.id, event, deploy=request.deploy)
     return Duplicate(found.id)
+
+
+def _duplicate(experiment: str, request: SearchRequest, arrival: _Arrival) -> ExperimentDuplicate:
+    return ExperimentDuplicate(
+        experiment=experiment,
+        request_id=request.request_id,
+        sequence=0,
+        emitted_at=arrival.now,
+        cause=request.cause,
+    )
 
 
 async def _press(

@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+from orchestrator.core.drift import Watch
 from orchestrator.core.lifecycle import LINE, SEARCHING, State
 from orchestrator.core.performance import Account
 from orchestrator.core.versions import VersionState
@@ -29,6 +30,7 @@ from schemas.base import Reason
 from schemas.commands import AddMember, DeployEnsemble
 from schemas.envelope import Headers
 from schemas.experiments import GateVerdict
+from schemas.policies import Policy
 from schemas.search import Deploy, SearchRequest
 
 
@@ -64,6 +66,7 @@ _searching = text(f"state IN ({', '.join(repr(state.value) for state in LINE if 
 _unpublished = text("published_at IS NULL")
 _held = text("holder IS NOT NULL")
 _deployed = text(f"state = '{VersionState.DEPLOYED}'")
+_shadowing = text(f"state = '{VersionState.SHADOWING}'")
 
 metadata = MetaData(
     naming_convention={
@@ -290,12 +293,14 @@ ensembles = Table(
     Column("deployed_at", Instant),
     Column("ended_at", Instant),
     Column("command_id", String),
+    Column("canary", Json(tuple[str, ...]), nullable=False, server_default="[]"),
     CheckConstraint("version >= 1", name="version"),
     Index("uq_ensembles_deployed", "ensemble", unique=True, sqlite_where=_deployed, postgresql_where=_deployed),
+    Index("uq_ensembles_shadowing", "ensemble", unique=True, sqlite_where=_shadowing, postgresql_where=_shadowing),
 )
 """One row a version. What it is never changes; where it is (`state`, times, reasons, by which command) does.
 
-One of registered models alone is of no experiment.
+One of registered models alone is of no experiment. `canary` are the instruments that a challenger is heard on.
 """
 
 wishes = Table(
@@ -353,3 +358,54 @@ performance_read = Table(
     Column("next", BigInteger, nullable=False),
 )
 """The first record of each partition of the signals that is not in `performance` yet; written with it."""
+
+books = Table(
+    "books",
+    metadata,
+    Column("ensemble", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("account", Json(Account), nullable=False),
+)
+"""What following one version's own signals earns, live or in shadow, on whichever topic they are."""
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("ensemble", String, primary_key=True),
+    Column("policy", Json(Policy), nullable=False),
+    Column("command_id", String, nullable=False),
+    Column("set_at", Instant, nullable=False),
+)
+
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("request_id", String, primary_key=True),
+    Column("ensemble", String, nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("cause", JSON, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("joined", JSON, nullable=False, server_default="[]"),
+    Column("fired_at", Instant, nullable=False),
+)
+"""Each of them asked for one search. `joined` are the causes that came inside its cool-down, each once."""
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("ensemble", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("ticker", String, primary_key=True),
+    Column("watch", Json(Watch), nullable=False),
+)
+"""Where the detectors of a version stand, on one instrument."""
+
+watch_read = Table(
+    "watch_read",
+    metadata,
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next", BigInteger, nullable=False),
+)
+"""The first record of each partition of the ticks that is not in `watches` yet; written with it."""

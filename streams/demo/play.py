@@ -4,20 +4,15 @@ It runs a copy of its own, on free ports and in a folder of its own, and talks t
 request, follows the events, plays a feed of ticks, and lets a trading engine in another process consume the signals.
 """
 
-import asyncio
 import json
 import os
 import secrets
-import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -32,9 +27,8 @@ from schemas.base import format_instant
 from schemas.search import SearchRequest
 from schemas.topics import SEARCH_REQUESTS
 from streams import kafka
-from streams.child import CannotStart
-from streams.children import stages
 from streams.demo import engine
+from streams.demo.copy import Demo, DemoFailed
 from streams.demo.outcome import Outcome, outcome
 from streams.demo.report import HEADINGS, rows, sentences
 from streams.display import Display, show_rows
@@ -42,9 +36,7 @@ from streams.following import RequestStory
 from streams.replay import replay
 from streams.requesting import follow_request
 from streams.run_folder import RunFolder
-from streams.service import PROGRAMS
 from streams.settings import Settings
-from streams.supervisor import ChildFailed, Supervisor
 
 TICKERS = ("AAPL", "IBM", "MSFT")
 TIMEFRAME = "1d"
@@ -57,10 +49,6 @@ GRID: dict[str, list[float]] = {
 }
 
 
-class DemoFailed(Exception):
-    """The demo could not be played to its end; the message says where it broke off."""
-
-
 @dataclass(frozen=True)
 class Played:
     """What the demo has to show."""
@@ -69,23 +57,6 @@ class Played:
     ticks: int
     engine: dict[str, Any]
     outcomes: tuple[Outcome, ...]
-
-
-def own_environment(environ: Mapping[str, str], data_dir: Path) -> dict[str, str]:
-    """The settings of the demo's own copy: free ports, its own folder, and a gate that its request may turn off."""
-    own = {
-        "DATA_DIR": str(data_dir),
-        "FEATURES_DIR": "",
-        "DATABASE_URL": "",
-        "RAY_ADDRESS": "",
-        "RAY_DASHBOARD_PORT": "0",
-        "KAFKA_PORT": "0",
-        "API_PORT": "0",
-        "SERVE_PORT": "0",
-        "GATE_OVERRIDE": "live",
-        "CALENDAR": "XNYS",
-    }
-    return dict(environ) | own
 
 
 def search_request(name: str, feed_start: datetime) -> dict[str, Any]:
@@ -112,19 +83,8 @@ async def play(display: Display, environ: Mapping[str, str], *, keep: bool = Fal
         keep: leave the service up with what was played, with REST and dashboard, until SIGINT or SIGTERM.
     """
     begun = time.monotonic()
-    data_dir = Settings.read(environ).data_dir.absolute() / f"demo-{os.getpid()}"
-    playing = asyncio.current_task()
-    assert playing is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
-    try:
-        played = await _played(display, own_environment(environ, data_dir), data_dir, begun, keep=keep)
-    except (DemoFailed, ChildFailed, CannotStart) as error:
-        display.say(f"The demo broke off: {error}. Its logs are in {data_dir / 'logs'}.")
-        return 1
-    shutil.rmtree(data_dir, ignore_errors=True)
-    if not keep:
-        _show(display, played, begun)
-    return 0
+    demo = Demo(display, prepare=_features, line=_line, show=lambda display, played: _show(display, played, begun))
+    return await demo.play(environ, keep=keep)
 
 
 def _show(display: Display, played: Played, begun: float) -> None:
@@ -140,48 +100,6 @@ def _show(display: Display, played: Played, begun: float) -> None:
         "deflated_sharpe": played.story.verdict.deflated_sharpe if played.story.verdict is not None else None,
     }
     print(json.dumps(last), flush=True)  # noqa: T201
-
-
-async def _played(display: Display, environ: Mapping[str, str], data_dir: Path, begun: float, *, keep: bool) -> Played:
-    settings, folder = Settings.read(environ), RunFolder(data_dir)
-    programs = PROGRAMS if keep else ("worker",)
-    supervisor = Supervisor(stages(settings, folder, environ, *programs), folder, report=lambda child, said: None)
-    with display.activity("starting Kafka, Ray and the worker; computing features of real prices"):
-        features = asyncio.ensure_future(asyncio.to_thread(_features, settings))
-        async with AsyncExitStack() as started:
-            await started.enter_async_context(supervisor)
-            feed = await features
-            running = started.pop_all()
-    stop = Event()
-    async with running:
-        try:
-            line = asyncio.ensure_future(asyncio.to_thread(_line, display, settings, folder, feed, stop))
-            over = asyncio.Event()
-            line.add_done_callback(lambda _: over.set())
-            await supervisor.watch(until=over)
-            played = await line
-            if keep:
-                _show(display, played, begun)
-                await _stay(display, supervisor, folder)
-            return played
-        finally:
-            stop.set()
-            display.say("stopping ...")
-
-
-async def _stay(display: Display, supervisor: Supervisor, folder: RunFolder) -> None:
-    """Keep everything up until SIGINT or SIGTERM, and say where it is.
-
-    Raises:
-        ChildFailed: a child is given up.
-    """
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    display.say(f"The dashboard: {folder.require('api')['url']}/")
-    display.say(f"In another terminal: DATA_DIR={folder.path} orchestrator ensembles list")
-    display.say("Ctrl-C ends it; nothing is left then.")
-    await supervisor.watch(until=ended)
 
 
 def _features(settings: Settings) -> tuple[Bars, ...]:

@@ -19,6 +19,7 @@ CONTRACT = {
     "trial-events": (4, "delete", 7),
     "experiment-events": (4, "delete", 30),
     "ensemble-events": (1, "compact", None),
+    "retraining-events": (1, "delete", 30),
     "feature-ticks": (8, "delete", 7),
     "signals": (8, "delete", 7),
     "signals.replay": (8, "delete", 7),
@@ -35,7 +36,8 @@ MESSAGES = {
     "search-requests": {"search.requested"},
     "commands": {
         *("command.cancel", "command.resume", "command.deploy", "command.add_member", "command.roll_back"),
-        *("command.delete", "command.promote", "command.resend_dead_letter"),
+        *("command.delete", "command.promote", "command.retire", "command.set_policy", "command.remove_policy"),
+        *("command.retrain", "command.resend_dead_letter"),
     },
     "control": {"control.halt", "control.lift"},
     "trial-events": {
@@ -50,6 +52,9 @@ MESSAGES = {
     },
     "ensemble-events": {
         f"ensemble.{event}" for event in ["deploying", "deployed", "failed", "rolled_back", "deleted", "performance"]
+    },
+    "retraining-events": {
+        f"retraining.{event}" for event in ["triggered", "detectors_read", "shadowing", "canary", "promoted", "retired"]
     },
     "feature-ticks": {"feature.tick"},
     **{name: {"signal", "signal.tick_skipped", "signal.heartbeat"} for name in CONTRACT if name.startswith("signals")},
