@@ -124,6 +124,42 @@ def read_tick(value: bytes | None) -> Tick:
     return decode(FeatureTick, value)
 
 
+class Glimpse(msgspec.Struct, frozen=True, gc=False):
+    """What whoever watches features needs of a tick, whose features are not decoded yet."""
+
+    ticker: str
+    timeframe: str
+    event_time: str
+    features: msgspec.Raw
+    is_final: bool = True
+    mode: Mode = "live"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Ticker and timeframe."""
+        return self.ticker, self.timeframe
+
+
+_glimpse = msgspec.json.Decoder(Glimpse).decode
+_read_features = msgspec.json.Decoder(dict[str, float | None]).decode
+
+
+def glimpse(value: bytes | None) -> Glimpse | None:
+    """What a record of `feature-ticks` is of, which is most of what it takes to pass it over; None: it is no tick."""
+    try:
+        return _glimpse(value or b"")
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def look(glimpsed: Glimpse) -> tuple[datetime, dict[str, float | None]] | None:
+    """The event time and the features of a tick; None: it is none."""
+    try:
+        return _instant(glimpsed.event_time), _read_features(glimpsed.features)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
 def _sound(raw: _Raw) -> bool:
     return (
         _placed(raw.ticker, raw.timeframe)

@@ -7,12 +7,27 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orchestrator.core.gate import Override
 from orchestrator.core.models import UNJUDGED, at_odds
 from orchestrator.core.resuming import Resuming
-from orchestrator.store import commands, ensembles, models, resuming, wishes
+from orchestrator.store import challengers, commands, ensembles, models, resuming, retraining, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
-from schemas.commands import AddMember, Cancel, Command, Delete, DeployEnsemble, ResendDeadLetter, Resume, RollBack
+from schemas.commands import (
+    AddMember,
+    Cancel,
+    Command,
+    Delete,
+    DeployEnsemble,
+    Promote,
+    RemovePolicy,
+    ResendDeadLetter,
+    Resume,
+    Retire,
+    Retrain,
+    RollBack,
+    SetPolicy,
+)
 from schemas.envelope import Undecodable, decode
 from schemas.search import Deploy
 from schemas.topics import COMMANDS
@@ -21,6 +36,7 @@ from streams.metrics import DEAD_LETTERS
 from streams.publisher import Publishing
 from streams.resending import Resending
 from streams.source import Record
+from streams.triggering import Ask, Judging, asked_by_hand, by_hand
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +52,8 @@ class Commands:
         clock: the time.
         may_resume: what may be gone on with.
         resending: sends dead letters again.
+        override: what may be heard that the gate has not let through.
+        judge: says what a search request amounts to.
         on_change: called when something is to be launched or ended.
     """
 
@@ -47,9 +65,13 @@ class Commands:
         clock: Callable[[], datetime],
         may_resume: Resuming,
         resending: Resending,
+        judge: Judging,
+        override: Override,
         on_change: Callable[[], None],
     ) -> None:
         self._resending = resending
+        self._judge = judge
+        self._override = override
         self._database = database
         self._publisher = publisher
         self._clock = clock
@@ -81,8 +103,17 @@ class Commands:
         except Undecodable as fault:
             return fault.reasons
         # The broker is never waited for inside a transaction.
-        resent = await self._resent(command) if isinstance(command, ResendDeadLetter) else ()
-        return await self._database.commit(partial(self._carry_out, command, record.value or b"", resent, now))
+        ready = await self._prepared(command, now)
+        return await self._database.commit(partial(self._carry_out, command, record.value or b"", ready, now))
+
+    async def _prepared(self, command: Command, now: datetime) -> Ask | Reasons:
+        """What must be done, or found out, before the transaction that carries a command out; or why it cannot be."""
+        match command:
+            case ResendDeadLetter():
+                return await self._resent(command)
+            case Retrain():
+                return await asked_by_hand(self._database, command, self._judge, now)
+        return ()
 
     async def _resent(self, command: ResendDeadLetter) -> Reasons:
         async with self._database.snapshot() as tx:
@@ -90,19 +121,19 @@ class Commands:
         return await self._resending.resend(command) if known is None else known
 
     async def _carry_out(
-        self, command: Command, raw: bytes, resent: Reasons, now: datetime, tx: AsyncSession
+        self, command: Command, raw: bytes, ready: Ask | Reasons, now: datetime, tx: AsyncSession
     ) -> Reasons:
         known = await commands.claim(tx, command.command_id, raw, now)
         if known is not None:
             return known
-        reasons = resent or await self._do(tx, command, now)
+        reasons = await self._do(tx, command, ready, now)
         if reasons:
             await commands.refuse(tx, command.command_id, reasons)
         else:
             log.info("command_carried_out", command=command.command, command_id=command.command_id)
         return reasons
 
-    async def _do(self, tx: AsyncSession, command: Command, now: datetime) -> Reasons:
+    async def _do(self, tx: AsyncSession, command: Command, ready: Ask | Reasons, now: datetime) -> Reasons:
         match command:
             case Cancel():
                 return await resuming.cancel(tx, command.experiment, now)
@@ -112,17 +143,38 @@ class Commands:
                 return await _deploy(tx, command, now)
             case AddMember():
                 return await _add_member(tx, command, now)
-            case RollBack():
-                return await ensembles.roll_back(tx, command.ensemble, command.version, command.command_id, now)
+            case RollBack(ensemble=ensemble, version=version, command_id=command_id, reasons=reasons):
+                return await ensembles.roll_back(tx, ensemble, version, command_id, now, reasons)
             case Delete():
                 return await ensembles.delete(tx, command.ensemble, command.command_id, now)
+            case Promote(ensemble=ensemble, version=version, tickers=tickers, command_id=command_id, reasons=reasons):
+                return await challengers.promote(
+                    tx, ensemble, version, tickers, self._override, command_id, now, reasons
+                )
+            case Retire(ensemble=ensemble, version=version, command_id=command_id, reasons=reasons):
+                return await challengers.retire(tx, ensemble, version, command_id, now, reasons)
+            case SetPolicy():
+                return await _set_policy(tx, command, now)
+            case RemovePolicy():
+                return await _remove_policy(tx, command)
+            case Retrain():
+                return await by_hand(tx, command, ready, now)
             case ResendDeadLetter():
-                return ()
-        message = (
-            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back, "
-            "delete and resend_dead_letter are what it knows"
-        )
-        return (Reason(code="not_supported", where="/command", message=message),)
+                return () if isinstance(ready, Ask) else ready
+
+
+async def _set_policy(tx: AsyncSession, command: SetPolicy, now: datetime) -> Reasons:
+    if not await ensembles.versions(tx, command.ensemble):
+        return (ensembles.unknown(command.ensemble),)
+    await retraining.set_policy(tx, command.ensemble, command.policy, command.command_id, now)
+    return ()
+
+
+async def _remove_policy(tx: AsyncSession, command: RemovePolicy) -> Reasons:
+    if await retraining.remove_policy(tx, command.ensemble):
+        return ()
+    message = f"{command.ensemble} has no policy"
+    return (Reason(code="unknown_policy", where="/ensemble", message=message),)
 
 
 async def _deploy(tx: AsyncSession, command: DeployEnsemble, now: datetime) -> Reasons:
@@ -170,8 +222,7 @@ async def _add_member(tx: AsyncSession, command: AddMember, now: datetime) -> Re
         message = f"{model.name} is registered for {', '.join(model.tickers)}, and not for {command.ticker}"
         return (Reason(code="ticker_not_covered", where="/ticker", message=message[:4096]),)
     if not await ensembles.versions(tx, command.ensemble):
-        message = f"there is no ensemble {command.ensemble}"
-        return (Reason(code="unknown_ensemble", where="/ensemble", message=message),)
+        return (ensembles.unknown(command.ensemble),)
     await models.wish(tx, command, now)
     return ()
 

@@ -19,6 +19,7 @@ from orchestrator.store.requests import (
     NameTaken,
     NotResumed,
     Rejected,
+    TooSoon,
     admit,
     reject,
     settled,
@@ -26,6 +27,7 @@ from orchestrator.store.requests import (
 from schemas.base import Reason, RequestId
 from schemas.envelope import Undecodable, decode
 from schemas.search import SearchRequest
+from streams import outside
 from streams.dead_letters import dead_letter
 from streams.judging import Admissible
 from streams.metrics import DEAD_LETTERS, REQUESTS
@@ -93,7 +95,7 @@ class Intake:
             judged |= refused
         for record, outcome in outcomes.items():
             REQUESTS.labels(type(outcome).__name__.lower()).inc()
-            if not isinstance(outcome, Rejected | NameTaken | NotResumed):
+            if not isinstance(outcome, Rejected | NameTaken | NotResumed | TooSoon):
                 log.info(
                     "request_settled",
                     outcome=type(outcome).__name__.lower(),
@@ -123,7 +125,7 @@ class Intake:
             taken = {
                 record: outcome.reasons
                 for record, outcome in outcomes.items()
-                if isinstance(outcome, NameTaken | NotResumed)
+                if isinstance(outcome, NameTaken | NotResumed | TooSoon)
             }
             if taken:
                 await tx.rollback()
@@ -135,7 +137,9 @@ class Intake:
         trace = str(record.trace)
         value = record.value or b""
         if isinstance(verdict, Admissible):
-            return await admit(
+            case = await outside.case_of(tx, verdict.request, now)
+            joined = None if case is None else await outside.joined(tx, case, verdict.request, value, now, trace)
+            admission: Admission = joined or await admit(
                 tx,
                 verdict.request,
                 raw=value,
@@ -145,6 +149,9 @@ class Intake:
                 traceparent=trace,
                 may_resume=self._may_resume,
             )
+            if case is not None and joined is None and isinstance(admission, Accepted | Duplicate):
+                await outside.record(tx, case, verdict, now)
+            return admission
         request_id = readable_request_id(record.value)
         if request_id is None:
             return Rejected(verdict)

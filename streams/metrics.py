@@ -80,6 +80,19 @@ SERVING_VERSION = Gauge(
     multiprocess_mode="mostrecent",
 )
 
+# Retraining.
+TRIGGERS = Counter(
+    "orchestrator_triggers_total",
+    "Searches for challengers, by ensemble and why: schedule, age, performance, drift, outliers, hand, outside.",
+    ("ensemble", "kind"),
+)
+DRIFT = Gauge(
+    "orchestrator_drift_ratio",
+    "The largest drift of any feature, as a multiple of that feature's threshold, by ensemble; 0: none is known.",
+    ("ensemble",),
+    multiprocess_mode="mostrecent",
+)
+
 LEADS = Gauge(
     "orchestrator_leads",
     "1 where this copy's worker is the one that does it: relay, reconciler, deployments.",

@@ -42,6 +42,8 @@ class TopicReader:
         self._since = since
         self._partitions = partitions
         self._begin = begin or {}
+        self.starts: dict[tuple[str, int], int] = {}
+        """By topic and partition, the offset that it began at; negative where that was not looked up."""
         self._assigned: set[tuple[str, int]] = set()
         self._ended: set[tuple[str, int]] = set()
         self._consumer = Consumer(
@@ -64,7 +66,9 @@ class TopicReader:
         """
         try:
             places = [place for topic in self._topics for place in self._places(topic)]
-            self._consumer.assign(self._starts(places))
+            starts = self._starts(places)
+            self._consumer.assign(starts)
+            self.starts = {(each.topic, each.partition): each.offset for each in starts}
         except KafkaException:
             self._consumer.close()
             raise

@@ -35,6 +35,7 @@ from serving.assemble import EnsembleAssembler
 from serving.deployer import RETENTION_SECONDS, Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
+from streams.challenging import Challenging
 from streams.cluster import ClusterVitals
 from streams.commanding import Commands
 from streams.controls import Controls, Custody
@@ -49,12 +50,14 @@ from streams.letters import record_at
 from streams.memory import SignalMemory
 from streams.metrics import BATCH_RECORDS, BATCH_SECONDS
 from streams.performance import Performance
+from streams.profiles import Profiles
 from streams.pruning import Pruning
 from streams.publisher import NotDelivered, Publisher
 from streams.reader import TopicReader
 from streams.reconciling import Reconciler
 from streams.relay import OutboxRelay
 from streams.resending import Resending
+from streams.retraining import Retraining
 from streams.routes import Routes
 from streams.run_folder import RunFolder
 from streams.serve_port import serve_address
@@ -63,6 +66,7 @@ from streams.source import Batch, KafkaSource, Record, group_of
 from streams.ticking import TickPath
 from streams.triage import TickRules
 from streams.vitals import Vitals
+from streams.watching import Watching
 
 log = structlog.get_logger(__name__)
 
@@ -178,6 +182,9 @@ class Worker:
         deployments = Deployments(
             leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
         )
+        challenging = Challenging(
+            leadership=part("challengers"), serving=deployer, clock=utc_now, on_failure=self._fail
+        )
         # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
         await deployments.load_routes()
         driven, assembler = driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))
@@ -220,6 +227,8 @@ class Worker:
             clock=utc_now,
             may_resume=may_resume(settings),
             resending=Resending(partial(record_at, config), commanding),
+            override=settings.gate_override,
+            judge=judge(settings),
             on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()
@@ -283,6 +292,9 @@ class Worker:
         vitals = Vitals(config, database, folder, utc_now, self._fail)
         cluster = ClusterVitals(folder, utc_now, self._fail)
         performance = Performance(config, part("performance"), utc_now, self._fail)
+        profiles = Profiles(Artifacts(artifacts))
+        watching = Watching(config, part("watching"), profiles, utc_now, self._fail)
+        retraining = Retraining(part("retraining"), judge(settings), profiles, utc_now, self._fail)
         heartbeats = Heartbeats(
             measuring=kafka.Lags(config, FEATURE_TICKS.name, group_of(FEATURE_TICKS)),
             publisher=await self._publisher(stack, config),
@@ -296,8 +308,11 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        services = (controls, relay, deployments, reconciler, model_wishes, pruning, vitals, cluster, performance)
-        for service in (*services, *sources, heartbeats):
+        leading = (
+            *(relay, deployments, challenging, reconciler, model_wishes),
+            *(pruning, performance, watching, retraining),
+        )
+        for service in (controls, *leading, vitals, cluster, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)

@@ -16,7 +16,7 @@ class VersionState(StrEnum):
     SHADOWING = "shadowing"
     """It answers beside the one that is deployed, as its challenger."""
     SUPERSEDED = "superseded"
-    """Another was deployed instead of it, or its ensemble was deleted."""
+    """Another was deployed instead of it, its ensemble was deleted, or it was a challenger and its trial has ended."""
     ROLLED_BACK = "rolled_back"
     """One of a lower number was served again instead of it."""
     FAILED = "failed"
@@ -79,7 +79,11 @@ def earlier(ensemble: str, versions: Sequence[P], named: int | None) -> P | Reas
 
 def those_before(serving: int, versions: Sequence[P]) -> list[P]:
     """What may be gone back to from the version that serves, first the one that served last."""
-    before = [each for each in versions if each.version < serving and each.state is VersionState.SUPERSEDED]
+    before = [
+        each
+        for each in versions
+        if each.version < serving and each.state is VersionState.SUPERSEDED and each.deployed_at is not None
+    ]
     return sorted(
         before, key=lambda each: (each.ended_at or datetime.min.replace(tzinfo=UTC), each.version), reverse=True
     )

@@ -10,9 +10,10 @@ from orchestrator.core.versions import VersionState
 from orchestrator.store.database import insert_new
 from orchestrator.store.tables import commands, ensembles, model_wishes, outbox, wishes
 from schemas.base import Reason
+from schemas.commands import Command
 from schemas.envelope import decode
 from schemas.experiments import ExperimentRejected
-from schemas.topics import EXPERIMENT_EVENTS
+from schemas.topics import COMMANDS, EXPERIMENT_EVENTS
 
 Reasons = tuple[Reason, ...]
 
@@ -38,6 +39,11 @@ class Standing:
     """What it asks for is still to be made."""
     made: Made | None
 
+    @property
+    def under_way(self) -> bool:
+        """What it asks for has not come to its end."""
+        return self.open or (self.made is not None and self.made.state is VersionState.WANTED)
+
 
 async def claim(tx: AsyncSession, command_id: str, raw: bytes, now: datetime) -> Reasons | None:
     """Claim a command's id. None: it is new; else why it was refused when it first came, nothing if it was done."""
@@ -49,6 +55,13 @@ async def outcome(tx: AsyncSession, command_id: str) -> Reasons | None:
     """Why a command was refused, nothing if it was carried out; None: it has not come yet."""
     reasons: Reasons | None = await tx.scalar(select(commands.c.reasons).where(commands.c.command_id == command_id))
     return reasons
+
+
+async def given(tx: AsyncSession, command_id: str) -> Command | None:
+    """The command of this id; None: it has not come in yet."""
+    raw = await tx.scalar(select(commands.c.raw).where(commands.c.command_id == command_id))
+    command: Command | None = None if raw is None else decode(COMMANDS.messages, raw)
+    return command
 
 
 async def refuse(tx: AsyncSession, command_id: str, reasons: Reasons) -> None:

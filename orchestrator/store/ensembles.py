@@ -1,4 +1,7 @@
-"""Ensembles: immutable versions, of which one at most is deployed, and the events that say which one serves."""
+"""Ensembles: immutable versions, of which one at most is deployed, and the events that say which one serves.
+
+Beside the one that is deployed another may answer in shadow: its challenger (`orchestrator.store.challengers`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +15,13 @@ from orchestrator.core.versions import VersionState, earlier, left_by, those_bef
 from orchestrator.store import wishes
 from orchestrator.store.errors import NotWanted
 from orchestrator.store.experiments import Experiment, advance, take
-from orchestrator.store.outbox import append
 from orchestrator.store.sequences import lock_sequence, take_sequences
 from orchestrator.store.tables import ensembles
+from orchestrator.store.telling import tell
 from schemas.base import JsonObject, Mode, Reason
 from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleDeploying, EnsembleFailed, EnsembleRolledBack
 from schemas.experiments import ExperimentFailed, GateVerdict
-from schemas.topics import ENSEMBLE_EVENTS
+from schemas.retraining import ChallengerCanary, ChallengerRetired
 
 _VERSIONS = "ensemble-versions"
 
@@ -51,13 +54,18 @@ class Version(Proposal):
     version: int
     state: VersionState
     reasons: tuple[Reason, ...]
-    """Why it failed, or was taken back."""
+    """Why it failed, was taken back, or is to take the place of the one that serves."""
     proposed_at: datetime
     deployed_at: datetime | None
     ended_at: datetime | None
     """When it was superseded or given up."""
     canary: tuple[str, ...] = field(default=(), kw_only=True)
     """Instruments on which it is heard, while it is a challenger."""
+
+    @property
+    def name(self) -> tuple[str, int, str | None]:
+        """Of which ensemble, number and experiment it is."""
+        return self.ensemble, self.version, self.experiment
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,16 @@ class Coverage:
     ensemble: str
     tickers: tuple[str, ...]
     timeframe: str
+
+
+def challenges(wanted: Version, serving: Version | None) -> bool:
+    """Whether a version is to answer the ticks of the one that serves beside it, on trial, and not to take its place.
+
+    One that has served comes back as what it was.
+    """
+    if serving is None or serving.mode not in ("live", "paper"):
+        return False
+    return wanted.mode == "shadow" and wanted.deployed_at is None and wanted.timeframe == serving.timeframe
 
 
 def objection(wanted: Version, serving: Version | None) -> Reason | None:
@@ -81,6 +99,8 @@ def objection(wanted: Version, serving: Version | None) -> Reason | None:
     if serving.experiment == wanted.experiment and wanted.command_id is None and wanted.deployed_at is None:
         message = f"{name} is what another request wanted of the same search; ask for an ensemble_name of its own"
         return Reason(code="ensemble_taken", where="/deploy/ensemble_name", message=message)
+    if challenges(wanted, serving):
+        return None
     if serving.mode == "live" and wanted.mode != "live":
         silenced = f"{name} is live, and a version in mode {wanted.mode} would silence it"
         message = f"{silenced}; ask for another ensemble_name, or delete the ensemble first"
@@ -106,11 +126,13 @@ async def propose(tx: AsyncSession, proposal: Proposal, now: datetime) -> int:
         await advance(tx, experiment.id, State.DEPLOYING, None, now)
     row = {**vars(proposal), "version": version, "state": VersionState.WANTED, "reasons": (), "proposed_at": now}
     await tx.execute(insert(ensembles), [row])
-    await _tell_deploying(tx, proposal, version, experiment, now)
+    await tell_deploying(tx, proposal, version, now)
     return version
 
 
-async def roll_back(tx: AsyncSession, ensemble: str, named: int | None, command_id: str, now: datetime) -> Reasons:
+async def roll_back(
+    tx: AsyncSession, ensemble: str, named: int | None, command_id: str, now: datetime, reasons: Reasons = ()
+) -> Reasons:
     """Have a version that has served wanted again, and nothing else of its ensemble.
 
     Args:
@@ -119,26 +141,28 @@ async def roll_back(tx: AsyncSession, ensemble: str, named: int | None, command_
         named: the version's number; None: the one before.
         command_id: the command that wants it.
         now: when.
+        reasons: why the one that serves is to give way.
 
     Returns:
         Why that cannot be; nothing was written then.
     """
-    known = await _taken(tx, ensemble)
+    known = await taken(tx, ensemble)
     found = earlier(ensemble, known, named)
     if isinstance(found, Reason):
         return (found,)
     again = replace(found, command_id=command_id)
-    if reason := objection(again, _deployed_of(known)):
+    if reason := objection(again, serving_of(known)):
         return (reason,)
     message = f"version {found.version} of {ensemble} was to serve again before it could"
     await _forestall(tx, ensemble, known, Reason(code="rolled_back", message=message), now)
-    await _change(tx, found, state=VersionState.WANTED, command_id=command_id, reasons=(), ended_at=None)
-    await _tell_deploying(tx, again, found.version, await _experiment(tx, found.experiment), now)
+    await change(tx, found, state=VersionState.WANTED, command_id=command_id, reasons=reasons, ended_at=None)
+    await tell_deploying(tx, again, found.version, now)
     return ()
 
 
 async def delete(tx: AsyncSession, ensemble: str, command_id: str, now: datetime) -> Reasons:
-    """No version of the ensemble is wanted any more, and none serves; what has served can be wanted again.
+    """No version of the ensemble is wanted any more, none serves, and none is on trial; what has served can be wanted
+    again.
 
     Args:
         tx: a transaction of `Database.commit`.
@@ -149,25 +173,20 @@ async def delete(tx: AsyncSession, ensemble: str, command_id: str, now: datetime
     Returns:
         Why that cannot be; nothing was written then.
     """
-    known = await _taken(tx, ensemble)
+    known = await taken(tx, ensemble)
     if not known:
-        return (Reason(code="unknown_ensemble", where="/ensemble", message=f"there is no ensemble {ensemble}"),)
-    serving = _deployed_of(known)
+        return (unknown(ensemble),)
+    serving = serving_of(known)
     if serving is None and not _wanted_of(known):
         message = f"no version of {ensemble} serves, and none is about to"
         return (Reason(code="nothing_serves", where="/ensemble", message=message),)
-    await _forestall(tx, ensemble, known, Reason(code="deleted", message=f"{ensemble} was deleted"), now)
+    reason = Reason(code="deleted", message=f"{ensemble} was deleted")
+    await _forestall(tx, ensemble, known, reason, now)
     if serving is not None:
-        await _change(tx, serving, state=VersionState.SUPERSEDED, ended_at=now)
-    event = EnsembleDeleted(
-        ensemble=ensemble,
-        sequence=0,
-        version=(serving or known[-1]).version,
-        serving_version=None,
-        emitted_at=now,
-        command_id=command_id,
-    )
-    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now)
+        await change(tx, serving, state=VersionState.SUPERSEDED, ended_at=now)
+    if challenger := challenger_of(known):
+        await end_trial(tx, challenger, None, (reason,), now, command_id)
+    await tell(tx, EnsembleDeleted, (serving or known[-1]).name, None, now, command_id=command_id)
     return ()
 
 
@@ -175,10 +194,17 @@ async def mark_deployed(tx: AsyncSession, ensemble: str, version: int, now: date
     """The version answers ticks: it takes the place of the one that did, and its experiment is deployed.
 
     Raises:
-        NotWanted: nobody waits for this version.
+        NotWanted: nobody waits for this version, or it is to answer beside another and not instead of it.
     """
-    experiment, deployed = await _take_wanted(tx, ensemble, version)
-    await _serve(tx, deployed, (), now, _traceparent(experiment))
+    experiment, found = await take_wanted(tx, ensemble, version)
+    if challenges(found, serving_of(await versions(tx, ensemble))):
+        raise NotWanted(ensemble, version, found.state)
+    await _serve(tx, found, found.reasons, now)
+    await fulfil(tx, experiment, now)
+
+
+async def fulfil(tx: AsyncSession, experiment: Experiment | None, now: datetime) -> None:
+    """What an experiment's request asked for answers ticks."""
     if experiment is not None and experiment.state is State.DEPLOYING:
         await advance(tx, experiment.id, State.DEPLOYED, None, now)
 
@@ -199,14 +225,14 @@ async def take_back(
     Raises:
         NotWanted: a command has overtaken it.
     """
-    known = {each.version: each for each in await _taken(tx, ensemble)}
+    known = {each.version: each for each in await taken(tx, ensemble)}
     for number, state in ((version, VersionState.DEPLOYED), (before, VersionState.SUPERSEDED)):
         if known[number].state is not state:
             raise NotWanted(ensemble, number, known[number].state)
-    if waiting := _wanted_of([*known.values()]):
+    if waiting := successors_of([*known.values()]):
         raise NotWanted(ensemble, waiting[0].version, waiting[0].state)
-    await _change(tx, known[before], command_id=None, ended_at=None)
-    await _serve(tx, replace(known[before], command_id=None), reasons, now, None)
+    await change(tx, known[before], command_id=None, ended_at=None)
+    await _serve(tx, replace(known[before], command_id=None), reasons, now)
 
 
 async def gone_back_to(tx: AsyncSession, serving: Version) -> list[Version]:
@@ -225,18 +251,10 @@ async def mark_failed(
     Raises:
         NotWanted: nobody waits for this version.
     """
-    experiment, failed = await _take_wanted(tx, ensemble, version)
-    await _change(tx, failed, state=VersionState.FAILED, ended_at=now, reasons=reasons)
-    event = EnsembleFailed(
-        ensemble=ensemble,
-        sequence=0,
-        version=version,
-        serving_version=await _serving(tx, ensemble),
-        emitted_at=now,
-        reasons=reasons,
-        command_id=failed.command_id,
-    )
-    await append(tx, ENSEMBLE_EVENTS, ensemble, event, now, _traceparent(experiment))
+    experiment, failed = await take_wanted(tx, ensemble, version)
+    await change(tx, failed, state=VersionState.FAILED, ended_at=now, reasons=reasons, canary=())
+    serving = await _serving(tx, ensemble)
+    await tell(tx, EnsembleFailed, failed.name, serving, now, reasons=reasons, command_id=failed.command_id)
     if experiment is None or experiment.state is not State.DEPLOYING:
         return
     others = (ensembles.c.experiment == experiment.id) & (ensembles.c.state == VersionState.WANTED)
@@ -259,6 +277,15 @@ async def wanted(tx: AsyncSession) -> list[Version]:
 async def deployed(tx: AsyncSession) -> list[Version]:
     """The version that serves, of each ensemble that has one, by ensemble."""
     return await _in_state(tx, VersionState.DEPLOYED)
+
+
+async def challengers(tx: AsyncSession) -> list[Version]:
+    """The version that answers beside the one that serves, of each ensemble that has one, by ensemble.
+
+    One that is to be promoted goes on where it is heard until it serves.
+    """
+    heard = [each for each in await wanted(tx) if each.canary]
+    return sorted([*await _in_state(tx, VersionState.SHADOWING), *heard], key=lambda each: each.ensemble)
 
 
 async def covered(tx: AsyncSession) -> list[Coverage]:
@@ -297,13 +324,24 @@ async def states(tx: AsyncSession, ensemble: str) -> dict[int, VersionState]:
 
 def serving_of(known: Sequence[Version]) -> Version | None:
     """Of an ensemble's versions, the one that serves."""
-    return _deployed_of(known)
+    return next((each for each in known if each.state is VersionState.DEPLOYED), None)
+
+
+def challenger_of(known: Sequence[Version]) -> Version | None:
+    """Of an ensemble's versions, the one that is on trial beside the one that serves."""
+    return next((each for each in known if each.state is VersionState.SHADOWING), None)
+
+
+def successors_of(known: Sequence[Version]) -> list[Version]:
+    """Of an ensemble's versions, those that wait to take the place of the one that serves."""
+    serving = serving_of(known)
+    return [each for each in _wanted_of(known) if not challenges(each, serving)]
 
 
 async def standing(tx: AsyncSession, ensemble: str) -> tuple[Version | None, bool]:
-    """The version that serves, and whether another waits to; it stays so until the transaction ends."""
-    known = await _taken(tx, ensemble)
-    return _deployed_of(known), bool(_wanted_of(known))
+    """The version that serves, and whether another waits to take its place; it stays so until the transaction ends."""
+    known = await taken(tx, ensemble)
+    return serving_of(known), bool(successors_of(known))
 
 
 async def names(tx: AsyncSession) -> list[str]:
@@ -326,11 +364,7 @@ async def _experiment(tx: AsyncSession, name: str | None) -> Experiment | None:
     return None if name is None else await take(tx, name)
 
 
-def _traceparent(experiment: Experiment | None) -> str | None:
-    return None if experiment is None else experiment.traceparent
-
-
-async def _take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[Experiment | None, Version]:
+async def take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[Experiment | None, Version]:
     """The version, if somebody waits for it, and its experiment, if it has one; that and the ensemble are locked.
 
     The locks are taken in the order in which `propose` takes them, so that neither waits for the other for ever.
@@ -347,7 +381,7 @@ async def _take_wanted(tx: AsyncSession, ensemble: str, version: int) -> tuple[E
     return experiment, found
 
 
-async def _taken(tx: AsyncSession, ensemble: str) -> list[Version]:
+async def taken(tx: AsyncSession, ensemble: str) -> list[Version]:
     """The ensemble's versions, as they stay until the transaction ends.
 
     Whatever is done to them locks their experiments afterwards, so that it may be broken off and done again.
@@ -356,10 +390,6 @@ async def _taken(tx: AsyncSession, ensemble: str) -> list[Version]:
         return []
     await lock_sequence(tx, _VERSIONS, ensemble)
     return await versions(tx, ensemble)
-
-
-def _deployed_of(known: Sequence[Version]) -> Version | None:
-    return next((each for each in known if each.state is VersionState.DEPLOYED), None)
 
 
 def _wanted_of(known: Sequence[Version]) -> list[Version]:
@@ -373,62 +403,74 @@ async def _forestall(tx: AsyncSession, ensemble: str, known: Sequence[Version], 
     await wishes.withdraw(tx, ensemble, reason, now)
 
 
-async def _serve(tx: AsyncSession, version: Version, reasons: Reasons, now: datetime, traceparent: str | None) -> None:
-    """A version answers ticks: it takes the place of the one that did, for these reasons, and both are told."""
-    before = await _serving(tx, version.ensemble)
-    if before is not None:
+async def _serve(tx: AsyncSession, version: Version, reasons: Reasons, now: datetime) -> None:
+    """A version answers ticks: it takes the place of the one that did, for these reasons, and both are told.
+
+    Whoever is on trial goes on with it beside the new champion, if that is heard, but is heard nowhere itself.
+    """
+    known = await versions(tx, version.ensemble)
+    if (before := serving_of(known)) is not None:
         await _leave(tx, version, before, reasons, now)
-    await _change(tx, version, state=VersionState.DEPLOYED, deployed_at=now)
-    event = EnsembleDeployed(
-        ensemble=version.ensemble,
-        sequence=0,
-        version=version.version,
-        serving_version=version.version,
-        emitted_at=now,
-        experiment=version.experiment,
-        tickers=version.tickers,
-        timeframe=version.timeframe,
-        mode=version.mode,
-        members=version.members,
-        manifest_digest=version.digest,
-        command_id=version.command_id,
-    )
-    await append(tx, ENSEMBLE_EVENTS, version.ensemble, event, now, traceparent)
+    await change(tx, version, state=VersionState.DEPLOYED, deployed_at=now, canary=(), reasons=())
+    said = {
+        "experiment": version.experiment,
+        "tickers": version.tickers,
+        "timeframe": version.timeframe,
+        "mode": version.mode,
+        "members": version.members,
+        "manifest_digest": version.digest,
+        "command_id": version.command_id,
+    }
+    await tell(tx, EnsembleDeployed, version.name, version.version, now, **said)
+    if challenger := challenger_of(known):
+        await _go_on_with(tx, challenger, version, now)
 
 
-async def _leave(tx: AsyncSession, successor: Version, before: int, reasons: Reasons, now: datetime) -> None:
-    """The version that served does no longer; where one of a lower number takes its place, that is told."""
-    this = (ensembles.c.ensemble == successor.ensemble) & (ensembles.c.version == before)
-    state = left_by(before, successor.version)
-    await tx.execute(update(ensembles).where(this).values(state=state, ended_at=now, reasons=reasons))
-    if state is VersionState.ROLLED_BACK:
-        event = EnsembleRolledBack(
-            ensemble=successor.ensemble,
-            sequence=0,
-            version=before,
-            serving_version=successor.version,
-            emitted_at=now,
-            reasons=reasons,
-            command_id=successor.command_id,
-        )
-        await append(tx, ENSEMBLE_EVENTS, successor.ensemble, event, now)
+async def _go_on_with(tx: AsyncSession, challenger: Version, champion: Version, now: datetime) -> None:
+    message = f"version {champion.version} of {champion.ensemble} serves since, in mode {champion.mode}"
+    reason = Reason(code="champion_changed", message=message)
+    if not challenges(challenger, champion):
+        await end_trial(tx, challenger, champion.version, (reason,), now)
+    elif challenger.canary:
+        await change(tx, challenger, canary=())
+        await tell(tx, ChallengerCanary, challenger.name, champion.version, now, tickers=(), reasons=(reason,))
 
 
-async def _tell_deploying(
-    tx: AsyncSession, proposal: Proposal, version: int, experiment: Experiment | None, now: datetime
+async def end_trial(
+    tx: AsyncSession,
+    challenger: Version,
+    serving: int | None,
+    reasons: Reasons,
+    now: datetime,
+    command_id: str | None = None,
 ) -> None:
-    event = EnsembleDeploying(
-        ensemble=proposal.ensemble,
-        sequence=0,
-        version=version,
-        serving_version=await _serving(tx, proposal.ensemble),
-        emitted_at=now,
-        experiment=proposal.experiment,
-        command_id=proposal.command_id,
-    )
-    await append(tx, ENSEMBLE_EVENTS, proposal.ensemble, event, now, _traceparent(experiment))
+    """A challenger answers no more; `serving` is the version that does."""
+    await change(tx, challenger, state=VersionState.SUPERSEDED, ended_at=now, reasons=reasons, canary=())
+    await tell(tx, ChallengerRetired, challenger.name, serving, now, reasons=reasons, command_id=command_id)
 
 
-async def _change(tx: AsyncSession, version: Version, **changes: object) -> None:
+async def _leave(tx: AsyncSession, successor: Version, before: Version, reasons: Reasons, now: datetime) -> None:
+    """The version that served does no longer; where one of a lower number takes its place, that is told."""
+    state = left_by(before.version, successor.version)
+    await change(tx, before, state=state, ended_at=now, reasons=reasons)
+    if state is VersionState.ROLLED_BACK:
+        said = {"reasons": reasons, "command_id": successor.command_id}
+        await tell(tx, EnsembleRolledBack, before.name, successor.version, now, **said)
+
+
+async def tell_deploying(tx: AsyncSession, proposal: Proposal, version: int, now: datetime) -> None:
+    """Tell that a version is to answer ticks."""
+    said = {"experiment": proposal.experiment, "command_id": proposal.command_id}
+    of = (proposal.ensemble, version, proposal.experiment)
+    await tell(tx, EnsembleDeploying, of, await _serving(tx, proposal.ensemble), now, **said)
+
+
+async def change(tx: AsyncSession, version: Version, **changes: object) -> None:
+    """Write where a version is."""
     this = (ensembles.c.ensemble == version.ensemble) & (ensembles.c.version == version.version)
     await tx.execute(update(ensembles).where(this).values(**changes))
+
+
+def unknown(ensemble: str) -> Reason:
+    """Nobody knows this ensemble."""
+    return Reason(code="unknown_ensemble", where="/ensemble", message=f"there is no ensemble {ensemble}")

@@ -69,13 +69,22 @@ class NotResumed:
 
 
 @dataclass(frozen=True)
+class TooSoon:
+    """The request was rejected, since the search that it would join has not begun to exist yet."""
+
+    experiment: str
+    """The request id of that search."""
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
 class Rejected:
     """The request was rejected for reasons of its own."""
 
     reasons: tuple[Reason, ...]
 
 
-Admission = Accepted | Duplicate | Known | NameTaken | NotResumed
+Admission = Accepted | Duplicate | Known | NameTaken | NotResumed | TooSoon
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,24 @@ async def admit(
             return await _refuse_name(arrival, request.name, owner)
         # The one in the way has ended meanwhile, or a generated id was taken: the next attempt may succeed.
     raise RuntimeError(f"request {request.request_id} was overtaken {_ATTEMPTS} times: deliver it again")
+
+
+async def attach(
+    tx: AsyncSession,
+    request: SearchRequest,
+    experiment: str,
+    *,
+    raw: bytes,
+    now: datetime,
+    traceparent: str | None = None,
+) -> Duplicate | Known:
+    """Settle a request that an experiment answers, whatever it asks for; nothing is deployed because of it."""
+    arrival = await _claim(tx, request.request_id, raw, now, traceparent)
+    if arrival is None:
+        return await _known(tx, request.request_id)
+    event = _duplicate(experiment, request, arrival)
+    await arrival.settle(RequestOutcome.DUPLICATE, experiment, event, deploy=Deploy())
+    return Duplicate(experiment)
 
 
 async def reject(

@@ -47,13 +47,14 @@ async def forget_predictions(tx: AsyncSession, rows: Iterable[Predicted]) -> Non
 
 async def versions(tx: AsyncSession) -> list[Served]:
     """Every version of every ensemble."""
-    columns = ensembles.c["ensemble", "version", "state", "ended_at"]
+    columns = ensembles.c["ensemble", "version", "state", "deployed_at", "ended_at"]
+    alive = (VersionState.WANTED, VersionState.DEPLOYED, VersionState.SHADOWING)
     return [
         Served(
             ensemble=row.ensemble,
             version=row.version,
-            wanted=row.state in (VersionState.WANTED, VersionState.DEPLOYED),
-            served=row.state is VersionState.SUPERSEDED,
+            wanted=row.state in alive,
+            served=row.state is VersionState.SUPERSEDED and row.deployed_at is not None,
             ended_at=row.ended_at,
         )
         for row in await tx.execute(select(*columns))

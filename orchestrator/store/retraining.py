@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from orchestrator.store import outbox
 from orchestrator.store.database import insert_new
-from orchestrator.store.sequences import take_sequences
+from orchestrator.store.sequences import lock_sequence, take_sequences
 from orchestrator.store.tables import policies, triggers
 from schemas.base import JsonObject
 from schemas.policies import Policy
@@ -48,6 +48,11 @@ class Trigger:
     joined: list[JsonObject]
     fired_at: datetime
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether causes that join it are kept."""
+        return len(self.joined) < MOST_JOINED
+
 
 async def set_policy(tx: AsyncSession, ensemble: str, policy: Policy, command_id: str, now: datetime) -> None:
     """The ensemble has this policy from now on."""
@@ -80,8 +85,23 @@ async def next_request_id(tx: AsyncSession, ensemble: str) -> str:
     return f"retrain.{ensemble}.{number}"
 
 
+def is_ours(request_id: str, ensemble: str) -> bool:
+    """Whether a request may be called so by a trigger of the ensemble, and by nobody else."""
+    return request_id.startswith(f"retrain.{ensemble}.")
+
+
+async def hold(tx: AsyncSession, ensemble: str) -> None:
+    """Nothing else is triggered for the ensemble until this transaction ends."""
+    await lock_sequence(tx, _TRIGGERS, ensemble)
+
+
 async def fire(
-    tx: AsyncSession, trigger: Trigger, request: SearchRequest | None, serving: int | None, now: datetime
+    tx: AsyncSession,
+    trigger: Trigger,
+    request: SearchRequest | None,
+    serving: int | None,
+    now: datetime,
+    command_id: str | None = None,
 ) -> None:
     """Write a trigger, with the request that it makes and the event that tells of it.
 
@@ -91,6 +111,7 @@ async def fire(
         request: what is asked for; None: somebody else has asked already.
         serving: the version that serves.
         now: when.
+        command_id: the command that asked for it; None: none did.
     """
     row: Mapping[str, Any] = vars(trigger)
     await tx.execute(insert(triggers), [row])
@@ -102,6 +123,7 @@ async def fire(
         version=trigger.version,
         serving_version=serving,
         emitted_at=now,
+        command_id=command_id,
         request_id=trigger.request_id,
         cause=trigger.cause,
     )

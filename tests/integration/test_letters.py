@@ -23,6 +23,7 @@ from streams.reader import TopicReader
 from streams.resending import Resending
 from streams.source import Record
 from tests.unit.streams.test_cli_fingerprints import on, url
+from tests.unit.streams.test_judging import JUDGE
 
 __all__ = ["url"]
 pytestmark = pytest.mark.slow
@@ -93,6 +94,8 @@ def test_what_is_sent_again_is_on_its_topic_as_it_was(
                 clock=lambda: datetime.now(UTC),
                 may_resume=EVERYTHING,
                 resending=resending,
+                override="paper",
+                judge=JUDGE,
                 on_change=lambda: None,
             )
             value = command.model_dump_json().encode()

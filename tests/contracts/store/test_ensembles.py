@@ -198,7 +198,7 @@ async def test_an_ensemble_is_given_up_when_nothing_serves_or_is_wanted(db: Data
         (("one", "paper"), ("two", "live"), None),
         (("one", "live"), ("two", "live"), None),
         (("one", "live"), ("two", "paper"), "live_version_serves"),
-        (("one", "live"), ("two", "shadow"), "live_version_serves"),
+        (("one", "live"), ("two", "shadow"), None),
         (("one", "paper"), ("one", "live"), "ensemble_taken"),
         (("one", "live"), ("one", "live"), "ensemble_taken"),
     ],

@@ -289,9 +289,7 @@ async def test_the_routes_can_be_known_before_anything_is_served_again(house: Ho
     assert len(house.serving.told) == 1
 
 
-@pytest.mark.parametrize(
-    ("mode", "code"), [("paper", "live_version_serves"), ("shadow", "live_version_serves"), ("live", None)]
-)
+@pytest.mark.parametrize(("mode", "code"), [("paper", "live_version_serves"), ("live", None)])
 async def test_a_live_version_is_only_replaced_by_a_live_one(house: House, mode: Mode, code: str | None) -> None:
     await house.propose(1, mode="live")
     await house.reconcile()
