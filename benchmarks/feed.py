@@ -166,10 +166,15 @@ class Feed:
         """A feed of so many bars up to now."""
         return cls.of(datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=bars))
 
+    @property
+    def next_close(self) -> str:
+        """When the next bar closes, as its ticks say it."""
+        return format_instant(self.start + timedelta(minutes=self.bar))
+
     def bars(self, count: int) -> Iterator[list[tuple[str, bytes]]]:
         """The next bars: of each, key and value of every ticker's tick, available as it is taken."""
         for _ in range(count):
-            closed = format_instant(self.start + timedelta(minutes=self.bar))
+            closed = self.next_close
             known = format_instant(datetime.now(UTC))
             yield [
                 (

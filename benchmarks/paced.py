@@ -67,7 +67,7 @@ def paced(config: Mapping[str, Any], feed: Feed, topic: str, ends: Mapping[int, 
     """
     bars = RATE * seconds // len(TICKERS)
     about = {"config": config, "topic": topic, "ends": [*ends.items()], "seconds": seconds + PATIENCE}
-    listening = _started("listen", about | {"ticks": bars * len(TICKERS)})
+    listening = _started("listen", about | {"ticks": bars * len(TICKERS), "since": feed.next_close})
     assert listening.stdout is not None
     listening.stdout.readline()
     producing = _started("produce", about | {"start": format_instant(feed.start), "bar": feed.bar, "bars": bars})
@@ -111,7 +111,7 @@ def produce(settings: Mapping[str, Any]) -> Iterator[Seen]:
 
 
 def listen(settings: Mapping[str, Any]) -> Iterator[Seen]:
-    """Hear outputs until there is one to each tick, or too much time has passed."""
+    """Hear outputs until there is one to each tick, or too much time has passed; none of older ticks counts."""
     own = {"group.id": "bench-listen", "enable.auto.commit": False, "isolation.level": "read_committed"}
     with closing(Consumer(settings["config"] | own | {"fetch.wait.max.ms": 50})) as consumer:
         consumer.assign([TopicPartition(settings["topic"], number, offset) for number, offset in settings["ends"]])
@@ -124,7 +124,7 @@ def listen(settings: Mapping[str, Any]) -> Iterator[Seen]:
             now = time.monotonic()
             if message is not None and signal_id(message):
                 key, bar = (message.key() or b"").decode(), _bar(message.value() or b"")
-                if (key, bar) not in answered:
+                if bar >= settings["since"] and (key, bar) not in answered:
                     answered.add((key, bar))
                     yield key, bar, now
 

@@ -93,8 +93,8 @@ class _Raw(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _read_raw = msgspec.json.Decoder(_Raw).decode
 _write = msgspec.json.Encoder().encode
-# An event time comes once for each instrument, and feature names with every tick.
-_event_time = lru_cache(maxsize=4096)(parse_instant)
+# A bar's times come once for each instrument, and feature names with every tick.
+_instant = lru_cache(maxsize=4096)(parse_instant)
 
 
 def read_tick(value: bytes | None) -> Tick:
@@ -110,8 +110,8 @@ def read_tick(value: bytes | None) -> Tick:
                 return _Read(
                     raw.ticker,
                     raw.timeframe,
-                    _event_time(raw.event_time),
-                    parse_instant(raw.available_at),
+                    _instant(raw.event_time),
+                    _instant(raw.available_at),
                     raw.revision,
                     raw.features,
                     raw.price,
@@ -214,7 +214,7 @@ def read_followed(value: bytes | None) -> tuple[Followed, datetime] | None:
     """What a record of signals says of a position, and its event time; None: it is no signal."""
     try:
         followed = _read_followed(value or b"")
-        return followed, _event_time(followed.event_time)
+        return followed, _instant(followed.event_time)
     except (msgspec.DecodeError, ValueError):
         return None
 

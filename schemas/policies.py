@@ -27,8 +27,8 @@ class PerformanceRule(StrictPart):
 
     sessions: Annotated[int, Whole(10, 1000)] = 60
     """The last ones that it has answered; as long as there are fewer, nothing is said."""
-    confidence: Confidence = 0.99
-    """That its Sharpe ratio is below that of its out-of-fold band."""
+    confidence: Confidence = 0.995
+    """That in a year, looked at after every session, a version as good as out of fold does not make it fire."""
 
 
 class DriftRule(StrictPart):

@@ -103,6 +103,7 @@ class EnsembleAssembler:
                 cost=draft.cost[ticker],
                 data_hash=draft.data_hash[ticker],
                 ranges=draft.ranges.get(ticker),
+                profile=self._profile(draft, ticker),
             )
             for voter, member in zip(voters, calibration.members, strict=True):
                 reference = self._artifacts.put_array(member.reference)
@@ -131,6 +132,10 @@ class EnsembleAssembler:
         )
         digest = self._artifacts.put(manifest.content())
         return Assembled(manifest.document(), digest, threshold, exit_threshold, scores)
+
+    def _profile(self, draft: EnsembleDraft, ticker: str) -> str | None:
+        profile = draft.profiles.get(ticker)
+        return None if profile is None else self._artifacts.put(profile.dump())
 
     def _member(self, name: str, candidate: Candidate, record: MemberRecord) -> Member:
         return Member(
@@ -183,6 +188,7 @@ def ticker_rules(
     cost: float,
     data_hash: str,
     ranges: Mapping[str, tuple[float, float]] | None,
+    profile: str | None,
 ) -> TickerRules:
     """How a ticker's votes become a score, as a manifest has it."""
     reference, reliability = calibration.reference, calibration.reliability
@@ -193,6 +199,7 @@ def ticker_rules(
         reliability=None if reliability is None else knots(reliability),
         calibration_id=calibration.calibration_id,
         ranges=None if ranges is None else dict(ranges),
+        profile=profile,
     )
 
 

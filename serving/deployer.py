@@ -14,6 +14,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+import grpc
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
@@ -32,6 +33,9 @@ RETENTION_SECONDS = 60.0
 LOOK_SECONDS = 10.0
 """How long a replica may take to say which version it serves."""
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="serve")
+_DIED = (RayActorError, DeploymentUnavailableError, grpc.RpcError)
+"""What a call raises under which the replica dies."""
+_IN_THE_WAY = (RayError, RayServeException, grpc.RpcError)
 
 
 class DeployFailed(Refused):
@@ -126,7 +130,7 @@ class Deployer:
         """
         try:
             parts: tuple[Part, ...] = await (await self._handle(slot)).answer.remote(batch)
-        except (RayError, RayServeException) as error:
+        except _IN_THE_WAY as error:
             raise NotServing([Reason(code="not_serving", where=slot, message=_last_words(error))]) from error
         return parts
 
@@ -156,15 +160,14 @@ class Deployer:
     async def _serving(self, slot: str) -> Standing | None:
         try:
             serving: Standing | None = await (await self._handle(slot)).serving.remote()
-        except (RayActorError, DeploymentUnavailableError):
-            # The replica died under the call.
+        except _DIED:
             return None
         return serving
 
     async def _handle(self, slot: str) -> Any:
         """The handle of an application that exists."""
         if slot not in self._handles:
-            self._handles[slot] = await _client(serve.get_app_handle, PREFIX + slot)
+            self._handles[slot] = _quick(await _client(serve.get_app_handle, PREFIX + slot))
         return self._handles[slot]
 
     async def _apply(self, slot: str, configuration: JsonObject | None, expected: ServedVersion | None = None) -> None:
@@ -173,7 +176,7 @@ class Deployer:
         The first time, this starts the application's replica.
         """
         await _client(_start, self._listening)
-        self._handles[slot] = await _client(_run, slot, configuration, self._retention)
+        self._handles[slot] = _quick(await _client(_run, slot, configuration, self._retention))
         # Taking the configuration on put the application back to DEPLOYING, so RUNNING is never of the one before.
         while (status := (await _statuses())[slot]) != "RUNNING" or not (
             expected is None or await self._serves(expected)
@@ -189,6 +192,11 @@ class Deployer:
             await asyncio.sleep(POLL_SECONDS)
             if slot not in await _statuses():
                 return
+
+
+def _quick(handle: Any) -> Any:
+    """A handle whose calls go straight to the replica, instead of through the object store: two thirds of the work."""
+    return handle.options(_by_reference=False, request_serialization="pickle")
 
 
 async def _statuses() -> dict[str, str]:
@@ -266,7 +274,7 @@ def _troubles(where: str) -> Iterator[None]:
     except TimeoutError as error:
         message = "No answer in time; look at Ray for resources and dead workers."
         raise NotYet([Reason(code="deploy_timed_out", where=where, message=message)]) from error
-    except (RayError, RayServeException) as error:
+    except _IN_THE_WAY as error:
         raise NotYet([Reason(code="serve_failed", where=where, message=_last_words(error))]) from error
 
 

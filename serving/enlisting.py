@@ -109,6 +109,7 @@ def enlist(
             data_hash=here.data_hash,
             # Of the features that a newcomer was trained on, nobody has told.
             ranges=None if known is None else known.ranges,
+            profile=None if known is None else known.profile,
         )
         for name, record in own.items():
             reference = artifacts.put_array(record.reference)

@@ -99,6 +99,8 @@ class TickerRules(Part):
     ] = None
     """By feature, the least and the largest value in training. Absent where they are not known: older versions keep
     their digests."""
+    profile: Annotated[Digest | None, Field(exclude_if=lambda found: found is None)] = None
+    """Artifact: how the features were distributed in training, a drift profile as JSON. Absent: not known."""
 
 
 class Outline(Part):

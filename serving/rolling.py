@@ -182,6 +182,7 @@ def load_rolling(seed: str, timeframe: str, dumped: bytes) -> Rolling:
     return Rolling(past, instants[0], instants[1] if bars else None, bars, values)
 
 
+@lru_cache(maxsize=4096)
 def _step(bars: int) -> int:
     """Of a session of so many bars each one of this many is kept: a power of two, so that what is kept is thinned."""
     return 1 << (max(bars - 1, 0) // MOST_VALUES).bit_length()

@@ -22,6 +22,8 @@ from streams.memory import Answered
 from streams.routes import heard_on
 
 VOTES: Mapping[int, str] = {1: "BUY", -1: "SELL", 0: "HOLD"}
+_VOTES = np.array([VOTES[vote] for vote in (0, 1, -1)], dtype=object)
+"""By vote, the last one counted from the end."""
 BARS_TO_EXIT = 2
 """A position decided at a close is taken one bar later at the earliest and held for a bar."""
 written = lru_cache(maxsize=4096)(format_instant)
@@ -51,6 +53,7 @@ class Moment(NamedTuple):
         halt: the halt in effect.
         too_old: why the ensemble must abstain for its age.
         session: when the session of the bar closes; None: calibrations are not rolled forward.
+        read: partition and offset of the tick; None: not known.
         mode: how it is heard; None: as the version that answers is.
     """
 
@@ -60,6 +63,7 @@ class Moment(NamedTuple):
     halt: Effect | None = None
     too_old: Reason | None = None
     session: datetime | None = None
+    read: tuple[int, int] | None = None
     mode: Mode | None = None
 
 
@@ -79,7 +83,7 @@ class Sheet:
         self.confidence = _known(answer.confidence)
         self.p_correct = _known(answer.p_correct)
         self.edge_bps = _known(answer.edge_bps)
-        figures = (answer.votes, answer.strengths, answer.confidences, answer.predictions)
+        figures = (_VOTES[answer.votes], answer.strengths, answer.confidences, answer.predictions)
         self._votes = [*zip(*(each.tolist() for each in figures), strict=True)]
 
     def judged(self, ticker: str, row: int, rolling: Rolling | None) -> tuple[float, float, float | None, Reasons]:
@@ -100,12 +104,8 @@ class Sheet:
         """The members' votes; none where the ensemble abstains."""
         if self.score[row] != self.score[row]:
             return []
-        return [
-            WireVote(member, VOTES[vote], strength, confidence, prediction)
-            for member, vote, strength, confidence, prediction in zip(
-                self.answer.members.get(ticker, ()), *self._votes[row], strict=False
-            )
-        ]
+        # As many as there are members: of a ticker that has fewer than another one, the last columns are empty.
+        return [*map(WireVote, self.answer.members.get(ticker, ()), *self._votes[row])]
 
 
 def _known(figures: Floats) -> list[float | None]:
@@ -197,7 +197,8 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     raw = sheet.raw[row]
     if rolling is not None and raw == raw:
         rolling = rolling.with_vote(tick.event_time, raw)
-    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling, None, served.version)
+    read, version = moment.read, served.version
+    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling, read, version)
 
 
 def _rolling(tick: Tick, answer: BatchAnswer, newest: Answered | None, session: datetime | None) -> Rolling | None:

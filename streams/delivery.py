@@ -38,17 +38,16 @@ class Delivery(Protocol):
 class AtLeastOnce:
     """Each part is durable on its own: whoever reads sees it at once, and again where its batch is read again.
 
-    While records are on their way, those that come meanwhile wait, and go together when the broker has those before: a
-    batch's states with the signals of the next.
+    Signals and states go by producers of their own: the signals of a batch do not wait for the states of those before.
 
     Args:
-        publisher: takes records to the broker.
+        signals: takes signals, and what is beside them, to the broker.
+        states: takes states to the broker.
     """
 
-    def __init__(self, publisher: Publishing) -> None:
-        self._publisher = publisher
-        self._in_turn = asyncio.Lock()
-        self._waiting: list[Sequence[Outgoing]] = []
+    def __init__(self, signals: Publishing, states: Publishing) -> None:
+        self._signals = Lane(signals)
+        self._states = Lane(states, newest_alone=True)
         self._sent: set[asyncio.Future[None]] = set()
 
     async def send(self, first: Sequence[Outgoing], then: Sequence[Outgoing]) -> None:
@@ -56,8 +55,8 @@ class AtLeastOnce:
         durable = asyncio.get_running_loop().create_future()
         self._sent.add(durable)
         try:
-            await self._brought(first)
-            await self._brought(then)
+            await self._signals.bring(first)
+            await self._states.bring(then)
         finally:
             self._sent.remove(durable)
             durable.set_result(None)
@@ -68,7 +67,23 @@ class AtLeastOnce:
             # Unlike gathering them, this leaves them alone when whoever waits here is cancelled.
             await asyncio.wait(self._sent)
 
-    async def _brought(self, records: Sequence[Outgoing]) -> None:
+
+class Lane:
+    """Brings records to the broker in order: while some are on their way, those that come meanwhile wait, and go
+    together when the broker has those before.
+
+    Args:
+        publisher: takes records to the broker.
+        newest_alone: of those that wait, only the newest of each key goes: the topic is compacted.
+    """
+
+    def __init__(self, publisher: Publishing, *, newest_alone: bool = False) -> None:
+        self._publisher = publisher
+        self._newest_alone = newest_alone
+        self._in_turn = asyncio.Lock()
+        self._waiting: list[Sequence[Outgoing]] = []
+
+    async def bring(self, records: Sequence[Outgoing]) -> None:
         """Return when the broker has these records, after those that came before them."""
         if not records:
             return
@@ -79,11 +94,17 @@ class AtLeastOnce:
                 return
             together, self._waiting = self._waiting, []
             try:
-                await self._published([record for each in together for record in each])
+                await self._published(self._worth_sending(together))
             except BaseException:
                 # The others' are not given up with these.
                 self._waiting = [*(each for each in together if each is not records), *self._waiting]
                 raise
+
+    def _worth_sending(self, together: Sequence[Sequence[Outgoing]]) -> list[Outgoing]:
+        records = [record for each in together for record in each]
+        if not self._newest_alone:
+            return records
+        return [*{(record.topic, record.partition, record.key): record for record in records}.values()]
 
     async def _published(self, records: Sequence[Outgoing]) -> None:
         while True:

@@ -103,7 +103,7 @@ class Publisher:
             where = BY_KEY if partition is None else partition
             while True:
                 try:
-                    produce(topic, value, key, where, failed, None, 0, [*headers])
+                    produce(topic, value, key, where, failed, None, 0, headers if type(headers) is list else [*headers])
                 except BufferError:
                     poll(0.1)
                 else:

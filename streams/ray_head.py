@@ -43,6 +43,9 @@ def client_environment(folder: RunFolder) -> dict[str, str]:
         # Despite its name it is read everywhere: without it Ray replaces the loopback by an address others can reach.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A call of Serve's crosses no more threads than it must: each is waited for while another one computes.
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
 
 

@@ -121,9 +121,11 @@ class TickPath:
         be given another answer under the same id.
         """
         on_their_way: list[asyncio.Task[None]] = []
+        out = Outbound()
+        # While the ensembles are asked about the batch before.
+        ticks = self._read(records, out)
         async with self._deciding:
-            out = Outbound()
-            asked = self._gather(records, out)
+            asked = self._gather(records, ticks, out)
             async with aclosing(self._asking.about(asked)) as parts:
                 async for said in parts:
                     for place in sorted(said):
@@ -145,17 +147,15 @@ class TickPath:
             self._pulse.answered(partition, timeframe, moment)
         return asyncio.create_task(self._delivery.send([*out.dead, *out.signals], states))
 
-    def _gather(self, records: Sequence[Record], out: Outbound) -> list[Asked]:
+    def _gather(self, records: Sequence[Record], ticks: Sequence[tuple[Record, Tick]], out: Outbound) -> list[Asked]:
         now = self._clock()
         asked: list[Asked] = []
         seen: dict[Place, Answered] = {}
         outcomes: Counter[str] = Counter()
-        ticks = self._read(records, now, out, outcomes)
         lags = self._rules.conflates_from is not None and len(records) >= self._rules.conflates_from
         newest = _newest(ticks) if lags else {}
         for record, tick in ticks:
-            bar = (tick.event_time, tick.revision)
-            conflated = newest.get((tick.ticker, tick.timeframe, tick.mode), bar) != bar
+            conflated = lags and newest[tick.ticker, tick.timeframe, tick.mode] != (tick.event_time, tick.revision)
             covering = self._concerned(tick)
             outcomes["covered" if covering else "uncovered"] += 1
             for route in covering:
@@ -176,10 +176,9 @@ class TickPath:
             TICKS.labels(outcome).inc(count)
         return asked
 
-    def _read(
-        self, records: Sequence[Record], now: datetime, out: Outbound, outcomes: Counter[str]
-    ) -> list[tuple[Record, Tick]]:
+    def _read(self, records: Sequence[Record], out: Outbound) -> list[tuple[Record, Tick]]:
         """The final ticks of a batch; what is none goes to the dead letters alone."""
+        now = self._clock()
         ticks: list[tuple[Record, Tick]] = []
         for record in records:
             try:
@@ -188,7 +187,7 @@ class TickPath:
                 self._bury(record, error.reasons, now, out)
                 continue
             if not tick.is_final:
-                outcomes["not_final"] += 1
+                TICKS.labels("not_final").inc()
             elif faults := self._faults_of_time(tick, now):
                 self._bury(record, faults, now, out)
                 self._skip(tick, record, None, "dead_letter", now, out)
@@ -227,12 +226,13 @@ class TickPath:
         if sheet is None:
             self._skip(tick, each.record, each.route, "ttl", now, out)
             return
-        answer = sheet.answer
-        place, heard = each.place, each.route.heard(answer.served)
+        answer, record, place = sheet.answer, each.record, each.place
+        newest, heard = self._memory.newest(place), each.route.heard(answer.served)
         if heard != each.route.mode:
             # The version that serves may be heard in another way than the one that did when the tick was gathered.
             place = _place(each.route.ensemble, tick, heard)
-            verdict = triage(tick, self._memory.newest(place), now=now, rules=self._rules)
+            newest = self._memory.newest(place)
+            verdict = triage(tick, newest, now=now, rules=self._rules)
         else:
             verdict = Triage.EXPIRED if has_expired(tick, now, self._rules) else Triage.FRESH
         if verdict is not Triage.FRESH:
@@ -246,24 +246,23 @@ class TickPath:
             None if mode == "replay" else self._controls.on(place[0], tick.ticker, now),
             too_old(answer.trained_through, tick.event_time, self._rules.most_age),
             self._session(tick.event_time),
+            (record.partition, record.offset),
             mode,
         )
-        newest = before(tick, self._memory.newest(place))
+        newest = before(tick, newest)
         if each.route.aside and newest is not None and newest.version != answer.served.version:
             # Another's trial is no part of its own.
             newest = newest._replace(position=0, position_before=0)
         signal, answered = decide(tick, sheet, said.row, newest, moment)
-        partition = each.record.partition
-        answered = answered._replace(read=(partition, each.record.offset))
         self._memory.remember(place, answered)
         value = write_signal(signal)
-        out.signals.append(self._outgoing(signal, signal.id, signal.emitted_at, each.record, value))
-        out.states[place] = (value, answered, partition)
+        out.signals.append(self._outgoing(signal, signal.id, signal.emitted_at, record, value))
+        out.states[place] = (value, answered, record.partition)
         out.told[signal.signal, mode] += 1
         if mode == "live":
-            out.newest[partition, tick.timeframe] = tick.event_time
-        if tick.mode == "live":
-            out.slowest = max(out.slowest, now - tick.available_at)
+            out.newest[record.partition, tick.timeframe] = tick.event_time
+        if tick.mode == "live" and (took := now - tick.available_at) > out.slowest:
+            out.slowest = took
 
     def _pass_over(self, each: Asked, verdict: Triage, now: datetime, out: Outbound) -> None:
         if verdict in SKIPPED:

@@ -59,8 +59,9 @@ def fault_of_clock(tick: Tick, now: datetime) -> Reason | None:
 
 def before(tick: Tick, newest: Answered | None) -> Answered | None:
     """What was answered before this tick, as far as it counts: a replay that goes back begins anew, holding nothing."""
-    goes_back = newest is not None and (tick.event_time, tick.revision) < newest.bar
-    return None if tick.mode == "replay" and goes_back else newest
+    if newest is None or tick.mode != "replay":
+        return newest
+    return None if (tick.event_time, tick.revision) < newest.bar else newest
 
 
 def triage(tick: Tick, newest: Answered | None, *, now: datetime, rules: TickRules) -> Triage:

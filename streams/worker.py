@@ -358,7 +358,8 @@ class Worker:
 
     async def _delivery(self, stack: AsyncExitStack, config: dict[str, Any], group: Callable[[], Any]) -> Delivery:
         if self._settings.signal_guarantee == "at_least_once":
-            return AtLeastOnce(await self._publisher(stack, config, compression="lz4"))
+            signals, states = [await self._publisher(stack, config, compression="lz4") for _ in range(2)]
+            return AtLeastOnce(signals, states)
         # One worker runs on a data folder: after a restart it must abort what it left open, before it reads anything.
         place = sha256(str(self._settings.data_dir).encode()).hexdigest()[:16]
         delivery = ExactlyOnce(config, worker=f"orchestrator.{socket.gethostname()}.{place}", group=group)

@@ -6,7 +6,7 @@ plain arithmetic. The range is fixed, so that no calendar depends on the day on 
 
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ DEFAULT_CALENDAR = "XNYS"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MICROSECONDS = 1_000_000
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _DAY = 86_400 * _MICROSECONDS
 _MEAN_YEAR = 365.2425 * _DAY
 
@@ -42,12 +43,13 @@ class Calendar:
     """The sessions of one exchange, oldest first.
 
     `opens` and `closes` are (n_sessions,) int64, microseconds since 1970 in UTC; a session opens after the one before
-    it closes, or as it does.
+    it closes, or as it does. `zone` is that of the exchange's clock.
     """
 
     name: str
     opens: Integers
     closes: Integers
+    zone: tzinfo = UTC
 
     @property
     def sessions_per_year(self) -> float:
@@ -80,10 +82,17 @@ class Calendar:
         Raises:
             Refused: no session that is known closes so late (`outside_calendar`).
         """
-        session = int(np.searchsorted(self.closes, _microseconds(event_time), side="left"))
+        session = int(self.closes.searchsorted(_microseconds(event_time)))
         if session >= len(self.closes):
             self._refuse_outside(event_time.isoformat())
         return _instant(int(self.closes[session]))
+
+    def has_session(self, day: date) -> bool:
+        """Whether a session closes on a day of the exchange's own; one that closes at midnight is of the day before."""
+        midnights = (datetime.combine(each, time(), self.zone) for each in (day, day + timedelta(days=1)))
+        after, until = map(_microseconds, midnights)
+        place = int(np.searchsorted(self.closes, after, side="right"))
+        return place < len(self.closes) and int(self.closes[place]) <= until
 
     def next_close(self, event_time: datetime, timeframe: str) -> datetime:
         """When the bar after the one that closed at `event_time` closes.
@@ -99,7 +108,7 @@ class Calendar:
         length = bar_length(timeframe) // timedelta(microseconds=1)
         if timeframe.endswith("w"):
             return _instant(self._weekly_close(now + length))
-        following = int(np.searchsorted(self.closes, now, side="right"))
+        following = int(self.closes.searchsorted(now, side="right"))
         if not is_intraday(timeframe):
             following += length // _DAY - 1
         if now < self.opens[0] or following >= len(self.closes):
@@ -171,12 +180,12 @@ def _of_exchange(name: str) -> Calendar:
     opens, closes = (
         bounds.to_numpy(dtype="datetime64[us]").astype(np.int64) for bounds in (sessions.opens, sessions.closes)
     )
-    return Calendar(name, opens, closes)
+    return Calendar(name, opens, closes, sessions.tz)
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _instant(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from orchestrator.core.arrays import Floats, Integers, Times
 from orchestrator.core.dataset import Terms
+from orchestrator.core.drift import Profile
 from schemas.base import JsonObject, Scalar, Voting
 
 Calibration = Literal["out_of_fold", "none"]
@@ -86,6 +87,8 @@ class EnsembleDraft:
     """By ticker, SHA-256 of the bars."""
     ranges: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     """By ticker and feature, the least and the largest value that a member was trained on; absent: not known."""
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    """By ticker, how the features of training were distributed; absent: drift cannot be told."""
     min_edge_bps: float = 0.0
     """A member whose predicted return is not above this, in either direction, says HOLD."""
     calibration: Calibration = "out_of_fold"

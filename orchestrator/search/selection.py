@@ -8,8 +8,10 @@ import numpy as np
 
 from orchestrator.algorithms.base import Predictor
 from orchestrator.core.arrays import Flags, Floats, Integers, Times
+from orchestrator.core.calendar import calendar_named
 from orchestrator.core.dataset import Dataset
 from orchestrator.core.draft import Candidate, EnsembleDraft
+from orchestrator.core.drift import Profile, profile_of, profiled, window_bars
 from orchestrator.core.survivors import Contender, Selection, select
 from orchestrator.search.evaluation import Ground
 from orchestrator.search.settings import DriverSettings
@@ -148,6 +150,7 @@ def draft_of(
             for ticker in tickers
             if study.grounds[ticker].streamed is None
         },
+        profiles=_profiles(study, tickers, settings),
     )
 
 
@@ -176,6 +179,23 @@ def ranges_of(dataset: Dataset) -> dict[str, tuple[float, float]]:
     rows = dataset.features[trainable_rows(dataset)]
     bounds = zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True)
     return dict(zip(dataset.feature_names, bounds, strict=True))
+
+
+def _profiles(study: Study, tickers: Sequence[str], settings: DriverSettings) -> dict[str, Profile]:
+    """By ticker, how the features of the rows before the hold-out are distributed, where there are enough.
+
+    Of features that are larger than memory, the newest rows are read.
+    """
+    window = window_bars(study.request.timeframe, calendar_named(settings.calendar))
+    found: dict[str, Profile] = {}
+    for ticker in tickers:
+        ground, names = study.grounds[ticker], study.grounds[ticker].dataset.feature_names
+        features = ground.dataset.features
+        if ground.streamed is not None:
+            features = ground.streamed.stream.rows(ground.dataset.event_time[-profiled(len(names)) :])
+        if profile := profile_of(features, names, window, len(tickers)):
+            found[ticker] = profile
+    return found
 
 
 @dataclass(frozen=True, eq=False)

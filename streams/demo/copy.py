@@ -107,22 +107,23 @@ class Demo(Generic[Feed, Played]):
                 played = await line
                 if keep:
                     self._show(display, played)
-                    await self._stay(supervisor, folder)
+                    await stay(display, supervisor, folder)
                 return played
             finally:
                 stop.set()
                 display.say("stopping ...")
 
-    async def _stay(self, supervisor: Supervisor, folder: RunFolder) -> None:
-        """Keep everything up until SIGINT or SIGTERM, and say where it is.
 
-        Raises:
-            ChildFailed: a child is given up.
-        """
-        ended = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
-        self._display.say(f"The dashboard: {folder.require('api')['url']}/")
-        self._display.say(f"In another terminal: DATA_DIR={folder.path} orchestrator ensembles list")
-        self._display.say("Ctrl-C ends it; nothing is left then.")
-        await supervisor.watch(until=ended)
+async def stay(display: Display, supervisor: Supervisor, folder: RunFolder) -> None:
+    """Keep everything up until SIGINT or SIGTERM, and say where it is.
+
+    Raises:
+        ChildFailed: a child is given up.
+    """
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    display.say(f"The dashboard: {folder.require('api')['url']}/")
+    display.say(f"In another terminal: DATA_DIR={folder.path} orchestrator ensembles list")
+    display.say("Ctrl-C ends it; nothing is left then.")
+    await supervisor.watch(until=ended)

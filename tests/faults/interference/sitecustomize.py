@@ -104,7 +104,7 @@ def evaluations_are_noted(module: Any) -> None:
 
 def signals_stop(module: Any) -> None:
     """Moments: before signals are published, before their states are, and before the offsets are committed."""
-    published, finish, produce = module.AtLeastOnce._published, module.AtLeastOnce.finish, module.ExactlyOnce._produce
+    published, finish, produce = module.Lane._published, module.AtLeastOnce.finish, module.ExactlyOnce._produce
 
     def stop(topic: str) -> None:
         stop_at("before-states" if topic == "signal-state" else "before-signals")
@@ -122,7 +122,7 @@ def signals_stop(module: Any) -> None:
         stop(topic)
         produce(self, topic, *what)
 
-    put(module.AtLeastOnce, "_published", publishing)
+    put(module.Lane, "_published", publishing)
     put(module.AtLeastOnce, "finish", finishing)
     put(module.ExactlyOnce, "_produce", producing)
 

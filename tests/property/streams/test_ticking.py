@@ -117,7 +117,7 @@ def line(states: Sequence[Outgoing] = (), *, covering: Sequence[Route] = ROUTES)
         answerer=FakeAnswerer({"alpha": served("alpha"), "beta": served("beta", mode="paper")}, worth=WORTH),
         routes=routes,
         memory=memory,
-        delivery=AtLeastOnce(publisher),
+        delivery=AtLeastOnce(publisher, publisher),
         calendar=CALENDAR,
         rules=TickRules(ttl=timedelta(seconds=60)),
         controls=Halts(),

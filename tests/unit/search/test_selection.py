@@ -126,6 +126,9 @@ def test_a_draft_holds_each_survivor_with_its_out_of_fold_record(tmp_path: Path)
         name: (trained[:, column].min(), trained[:, column].max())
         for column, name in enumerate(ground.dataset.feature_names)
     }
+    profile = draft.profiles["BBB"]
+    assert profile.feature_names == ground.dataset.feature_names
+    assert (profile.low <= trained.min(axis=0)).all()
     last = np.flatnonzero(trainable_rows(ground.dataset))[-1]
     assert np.datetime64(draft.trained_through.replace(tzinfo=None)) == ground.dataset.event_time[last]
 

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.core.drift import Profile, profile_of
+from orchestrator.core.retention import digests_in
 from orchestrator.core.scoring import score_history
 from schemas.base import Voting
 from serving.artifacts import Artifacts
@@ -44,6 +46,20 @@ def test_ranges_are_written_down_where_they_are_known_and_nothing_is_where_they_
     # A version of before there were ranges has the digest that it had.
     assert "ranges" not in assembled.manifest["tickers"]["MSFT"]
     assert manifest.digest == assembled.digest
+
+
+def test_a_drift_profile_is_kept_beside_the_models_and_named_in_the_manifest(artifacts: Artifacts) -> None:
+    profile = profile_of(np.random.default_rng(1).normal(size=(800, len(NAMES))), NAMES, 60)
+    assert profile is not None
+    made = replace(draft(candidate("t1"), candidate("t2", "MSFT")), profiles={"AAPL": profile})
+    assembled = EnsembleAssembler(artifacts).assemble(made)
+    tickers = read_manifest(artifacts.get(assembled.digest)).tickers
+    kept = tickers["AAPL"].profile
+    assert kept is not None
+    assert Profile.load(artifacts.get(kept)).dump() == profile.dump()
+    # What is not named is pruned one day.
+    assert kept in digests_in(assembled.manifest)
+    assert "profile" not in assembled.manifest["tickers"]["MSFT"]
 
 
 @pytest.mark.parametrize(("voting", "thresholds"), [("soft", (0.7, 0.35)), ("hard", (0.0, 0.0))])

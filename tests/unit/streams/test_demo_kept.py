@@ -13,7 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from streams.cli import app
-from streams.demo import play
+from streams.demo import play, retrain
+from streams.demo.copy import stay
 from streams.display import Display
 from streams.run_folder import RunFolder
 
@@ -38,15 +39,16 @@ def test_no_password_is_among_the_trading_engine_s_arguments() -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_the_command_does_as_well(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("given", "demo"), [([], play), (["--retrain"], retrain)])
+def test_the_command_does_as_well(given: list[str], demo: Any, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
     async def played(display: Display, environ: Any, *, keep: bool) -> int:
         asked.append(keep)
         return 0
 
-    monkeypatch.setattr(play, "play", played)
-    assert CliRunner().invoke(app, ["demo", *(["--keep"] if kept else [])]).exit_code == 0
+    monkeypatch.setattr(demo, "play", played)
+    assert CliRunner().invoke(app, ["demo", *given, *(["--keep"] if kept else [])]).exit_code == 0
     assert asked == [kept]
 
 
@@ -62,7 +64,7 @@ async def test_it_says_where_the_dashboard_is_and_ends_when_asked_to(tmp_path: P
 
     loop = asyncio.get_running_loop()
     try:
-        await play._stay(Display(Console(file=said)), cast(Any, Watched()), folder)
+        await stay(Display(Console(file=said)), cast(Any, Watched()), folder)
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)

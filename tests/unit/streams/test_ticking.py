@@ -66,7 +66,7 @@ class Line:
             answerer=self.answerer,
             routes=self.routes,
             memory=self.memory,
-            delivery=AtLeastOnce(publisher),
+            delivery=AtLeastOnce(publisher, publisher),
             calendar=calendar_named("24/7"),
             rules=TickRules(ttl=TTL, **rules),
             controls=self.halts,
