@@ -224,6 +224,7 @@ class Worker:
             may_resume=may_resume(settings),
             resending=Resending(partial(record_at, config), commanding),
             judge=judge(settings),
+            override=settings.gate_override,
             on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()

@@ -95,6 +95,7 @@ def test_what_is_sent_again_is_on_its_topic_as_it_was(
                 may_resume=EVERYTHING,
                 resending=resending,
                 judge=JUDGE,
+                override="paper",
                 on_change=lambda: None,
             )
             value = command.model_dump_json().encode()

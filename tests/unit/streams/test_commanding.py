@@ -40,6 +40,7 @@ class Desk:
             may_resume=EVERYTHING,
             resending=Resending(lambda *place: self.letters.get(place), self.publisher),
             judge=JUDGE,
+            override="paper",
             on_change=self._change,
         )
 
