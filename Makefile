@@ -5,7 +5,7 @@ SIDE_BY_SIDE := --numprocesses 2
 # Every worker of Ray and every process of the tests imports the same modules: what was compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-retrain up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-api bench-swaps show-voting screenshots faults check lock schemas clean
+.PHONY: help setup demo demo-retrain up test test-fast test-matrix bench-search bench-fairness bench-gate bench-signals bench-api bench-swaps bench-retrain show-voting screenshots faults check lock schemas clean
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -64,6 +64,9 @@ bench-api: setup ## how fast the API answers with 10,000 trials in the store: a 
 
 bench-swaps: setup ## versions that swap, some of them broken, under 500 ticks a second: a table, and one JSON object
 	$(BIN)/python -m benchmarks.swaps
+
+bench-retrain: setup ## does retraining begin for a reason only, and is only what is better promoted
+	$(BIN)/python -m benchmarks.retraining
 
 screenshots: setup ## every page of the dashboard of the service that runs, as pictures in data/screenshots, or in TO=FOLDER
 	$(BIN)/python -m benchmarks.screenshots $(TO)

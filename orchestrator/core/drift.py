@@ -8,7 +8,7 @@ that hardly change from bar to bar have thresholds of their own.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ MOST_VALUES = 4_000_000
 """Of training that a profile is made of: the newest rows."""
 OVERLAP = 4
 """Training's windows begin a quarter of their length after each other."""
-FALSE_ALARMS = 0.04
+FALSE_ALARMS = 0.05
 """Chance that in a window any feature of any instrument is above its threshold, though nothing has changed."""
 MARGIN = 0.5
 """What of the range of training lies beyond its ends, and is not outside yet: longer observed, every range grows."""
@@ -78,6 +78,11 @@ class Watch:
     last: Window | None = None
     streaks: tuple[int, ...] = ()
 
+    @property
+    def bars(self) -> int:
+        """Of the window under way."""
+        return sum(self.counts[0]) if self.counts else 0
+
 
 @dataclass(frozen=True, eq=False)
 class Profile:
@@ -113,34 +118,43 @@ class Profile:
         moments = event_time.astype("datetime64[us]").astype(np.int64)
         fresh = _ahead(moments, watch.newest)
         moments, rows = moments[fresh], features[fresh]
-        if not len(moments):
-            return watch, []
-        size = (len(self.feature_names), BINS + 1)
-        begun = np.array(watch.counts, dtype=np.int64) if watch.counts else np.zeros(size, dtype=np.int64)
-        before = int(begun[0].sum())
-        place = (before + np.arange(len(moments))) // self.window
-        count = int(place[-1]) + 1
-        counts = _counts(_bins(self.edges, rows), place, count)
-        counts[0] += begun
-        outside = np.bincount(place, weights=self._outside(rows), minlength=count).astype(np.int64)
-        outside[0] += watch.outliers
-        starts = np.searchsorted(place, np.arange(count))
-        first = [_instant(moments[start]) for start in starts]
-        if before:
-            first[0] = watch.start or first[0]
-        whole = (before + len(moments)) // self.window
-        last, streaks, windows = watch.last, watch.streaks or (0,) * size[0], list[Window]()
-        for number, psi in enumerate(stability_index(counts[:whole], self.shares)):
-            end = _instant(moments[starts[number + 1] - 1] if number + 1 < count else moments[-1])
-            last = Window(first[number], end, tuple(psi.tolist()), int(outside[number]) / self.window)
-            above = (psi > self.thresholds).tolist()
-            streaks = tuple(row + 1 if high else 0 for row, high in zip(streaks, above, strict=True))
-            windows.append(last)
-        newest = _instant(moments[-1])
-        if whole == count:
-            return Watch(newest=newest, last=last, streaks=streaks), windows
-        under_way = tuple(map(tuple, counts[-1].tolist()))
-        return Watch(newest, first[-1], under_way, int(outside[-1]), last, streaks), windows
+        bins, outside = _bins(self.edges, rows), self._outside(rows)
+        windows: list[Window] = []
+        begin = 0
+        while begin < len(moments):
+            end = begin + self.window - watch.bars
+            watch = self._took(watch, moments[begin:end], bins[begin:end], int(outside[begin:end].sum()))
+            if watch.bars == self.window:
+                watch = self._closed(watch)
+                windows += [watch.last] if watch.last else []
+            begin = end
+        return watch, windows
+
+    def _took(self, watch: Watch, moments: Integers, bins: NDArray[np.int8], outliers: int) -> Watch:
+        """After bars of the window under way."""
+        counts = _counts(bins, np.zeros(len(bins), dtype=np.int64), 1)[0]
+        if watch.counts:
+            counts += np.array(watch.counts)
+        return replace(
+            watch,
+            newest=_instant(moments[-1]),
+            start=watch.start or _instant(moments[0]),
+            counts=tuple(map(tuple, counts.tolist())),
+            outliers=watch.outliers + outliers,
+        )
+
+    def _closed(self, watch: Watch) -> Watch:
+        """After the window under way, which is whole."""
+        assert watch.start is not None
+        assert watch.newest is not None
+        psi = stability_index(np.array(watch.counts), self.shares)
+        above = (psi > self.thresholds).tolist()
+        streaks = watch.streaks or (0,) * len(above)
+        return Watch(
+            newest=watch.newest,
+            last=Window(watch.start, watch.newest, tuple(psi.tolist()), watch.outliers / self.window),
+            streaks=tuple(row + 1 if high else 0 for row, high in zip(streaks, above, strict=True)),
+        )
 
     def dump(self) -> bytes:
         """The profile as JSON; the same profile gives the same bytes."""
@@ -194,17 +208,20 @@ def profile_of(features: Floats, feature_names: Sequence[str], window: int, inst
     if window < LEAST_WINDOW:
         return None
     known = np.where(np.isfinite(rows), rows, np.nan)
-    edges = np.nanquantile(known, np.arange(1, BINS) / BINS, axis=0).T
     low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
-    margin = MARGIN * (high - low)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Beyond what a number can be there is nothing.
+        edges = np.nan_to_num(np.nanquantile(known, np.arange(1, BINS) / BINS, axis=0).T)
+        margin = np.nan_to_num(MARGIN * high - MARGIN * low)
+        low, high = np.nan_to_num(low - margin), np.nan_to_num(high + margin)
     bins = _bins(edges, rows)
     everything = _counts(bins, np.zeros(len(rows), dtype=np.int64), 1)[0]
     return Profile(
         feature_names=tuple(feature_names),
         edges=edges,
         shares=_shares(everything),
-        low=low - margin,
-        high=high + margin,
+        low=low,
+        high=high,
         thresholds=_thresholds(bins, everything, window, FALSE_ALARMS / (rows.shape[1] * instruments)),
         window=window,
     )

@@ -3,22 +3,23 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
-from cronsim import CronSim, CronSimError
+from cronsim import CronSimError
 
 from orchestrator.core.bands import out_of_fold_band
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.drift import Profile, Watch, Window
 from orchestrator.core.performance import Account
+from orchestrator.core.schedules import is_always_quiet, is_quiet, last_time, next_time
 from schemas.base import JsonObject, Reason, format_instant, parse_instant
 from schemas.experiments import GateVerdict
-from schemas.policies import Hours, Policy
+from schemas.policies import Policy
 from schemas.retraining import DetectorReading
 
-DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NEAREST = 20
 """Features of which readings tell, besides those that fire."""
 URGENCY = ("performance", "drift", "outliers", "age", "schedule")
@@ -149,15 +150,6 @@ def postponed(policy: Policy, evidence: Evidence, calendar: Calendar, now: datet
     return None
 
 
-def is_quiet(quiet: Sequence[Hours], calendar: Calendar, now: datetime) -> bool:
-    """Whether a time is in quiet hours, by the clock of the calendar's exchange."""
-    clock = f"{now.astimezone(calendar.zone):%H:%M}"
-    return any(
-        each.start <= clock < each.end if each.start < each.end else clock >= each.start or clock < each.end
-        for each in quiet
-    )
-
-
 def cause_of(policy: Policy, evidence: Evidence, reading: DetectorReading) -> JsonObject | None:
     """Why a reading asks for a search; None: it does not."""
     start, end = reading.window_start, reading.window_end
@@ -254,22 +246,26 @@ def _performance(policy: Policy, standing: Standing, calendar: Calendar) -> Iter
 
 def _drift(policy: Policy, standing: Standing) -> list[DetectorReading]:
     """What fires, and the features that are nearest to it; an instrument without a whole window has no figure."""
-    if policy.drift is None:
+    rule = policy.drift
+    if rule is None:
         return []
     found: list[tuple[float, DetectorReading]] = []
     for ticker, profile in standing.profiles.items():
-        last, streaks = _last(standing, ticker), standing.watches.get(ticker, Watch()).streaks
+        watch = standing.watches.get(ticker, Watch())
+        last = watch.last
         if last is None:
-            unknown = DetectorReading(
-                detector="drift", ticker=ticker, figure=None, threshold=float(profile.thresholds.min())
-            )
+            least = float(profile.thresholds.min())
+            unknown = DetectorReading(detector="drift", ticker=ticker, figure=None, threshold=least)
             found.append((-math.inf, unknown))
             continue
-        figures = zip(profile.feature_names, last.psi, profile.thresholds.tolist(), streaks, strict=True)
-        for name, psi, threshold, streak in figures:
-            if policy.drift.features is None or name in policy.drift.features:
-                reading = _of_window("drift", ticker, last, psi, threshold, streak, name)
-                found.append((streak + psi / threshold, reading))
+        nearness = np.array(watch.streaks) + np.array(last.psi) / profile.thresholds
+        asked = [place for place, name in enumerate(profile.feature_names) if name in (rule.features or (name,))]
+        nearest = sorted(asked, key=lambda place: -float(nearness[place]))
+        for number, place in enumerate(nearest):
+            if number < NEAREST or watch.streaks[place] >= rule.windows:
+                threshold, name = float(profile.thresholds[place]), profile.feature_names[place]
+                reading = _of_window("drift", ticker, last, last.psi[place], threshold, watch.streaks[place], name)
+                found.append((float(nearness[place]), reading))
     found.sort(key=lambda each: -each[0])
     return [each for place, (_, each) in enumerate(found) if place < NEAREST or fires(policy, each)]
 
@@ -308,34 +304,6 @@ def _of_window(
     )
 
 
-def last_time(cron: str, calendar: Calendar, after: datetime, now: datetime) -> datetime | None:
-    """The last time that a schedule names up to now, on a day with a session; None: there is none after `after`.
-
-    Raises:
-        CronSimError: it is no schedule.
-    """
-    for moment in CronSim(cron, (now + MINUTE).astimezone(calendar.zone), reverse=True):
-        if moment <= after:
-            return None
-        if moment <= now and calendar.has_session(moment.date()):
-            return moment.astimezone(UTC)
-    return None
-
-
-def next_time(cron: str, calendar: Calendar, now: datetime) -> datetime | None:
-    """The next time that a schedule names, on a day with a session; None: there is none within a year.
-
-    Raises:
-        CronSimError: it is no schedule.
-    """
-    for moment in CronSim(cron, now.astimezone(calendar.zone)):
-        if moment > now + 366 * DAY:
-            return None
-        if calendar.has_session(moment.date()):
-            return moment.astimezone(UTC)
-    return None
-
-
 def faults(policy: Policy, tickers: Collection[str], calendar: Calendar, now: datetime) -> tuple[Reason, ...]:
     """Everything that is wrong with a policy on an ensemble of these instruments."""
     return tuple(_faults(policy, tickers, calendar, now))
@@ -351,6 +319,9 @@ def _faults(policy: Policy, tickers: Collection[str], calendar: Calendar, now: d
             if upcoming is None:
                 message = f"{policy.schedule!r} names no day with a session within a year; name another"
                 yield Reason(code="never_due", where="schedule", message=message)
+    if is_always_quiet(policy.quiet):
+        message = "these hours are the whole day, so that nothing is ever triggered; leave some out"
+        yield Reason(code="always_quiet", where="quiet", message=message)
     for ticker in policy.promotion.canary:
         if ticker not in tickers:
             message = f"the ensemble has no such instrument; choose of: {', '.join(sorted(tickers))}"

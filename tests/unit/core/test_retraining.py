@@ -17,9 +17,6 @@ from orchestrator.core.retraining import (
     decide,
     faults,
     fires,
-    is_quiet,
-    last_time,
-    next_time,
     readings,
 )
 from schemas.base import JsonObject, format_instant
@@ -141,26 +138,6 @@ def test_quiet_hours_and_the_budget_put_off_what_is_due() -> None:
     assert isinstance(decide(frugal, evidence(drift(), trials=60, trials_today=40), XNYS, NOW), Fire)
 
 
-def test_quiet_hours_go_over_midnight_and_by_the_clock_of_the_exchange() -> None:
-    night = (Hours(start="22:00", end="06:00"),)
-    for clock, expected in {"03:00": True, "02:59": False, "10:59": True, "11:00": False}.items():
-        assert is_quiet(night, XNYS, at(f"2026-11-23T{clock}:00+00:00")) == expected
-    # In summer, its clock is an hour further on.
-    assert is_quiet(night, XNYS, at("2026-07-23T02:00:00+00:00"))
-    assert not is_quiet(night, XNYS, at("2026-07-23T10:00:00+00:00"))
-
-
-def test_a_schedule_goes_by_the_clock_of_the_exchange_and_its_sessions() -> None:
-    noon = "0 12 * * *"
-    # Thanksgiving is on the 26th; the clock was set back on November 1.
-    assert next_time(noon, XNYS, at("2026-11-25T17:00:00+00:00")) == at("2026-11-27T17:00:00+00:00")
-    assert next_time(noon, XNYS, at("2026-10-30T16:00:00+00:00")) == at("2026-11-02T17:00:00+00:00")
-    after = at("2026-11-20T00:00:00+00:00")
-    assert last_time(noon, XNYS, after, at("2026-11-23T16:59:59+00:00")) == at("2026-11-20T17:00:00+00:00")
-    assert last_time(noon, XNYS, after, at("2026-11-23T17:00:00+00:00")) == at("2026-11-23T17:00:00+00:00")
-    assert last_time(noon, XNYS, at("2026-11-20T17:00:00+00:00"), at("2026-11-23T16:00:00+00:00")) is None
-
-
 def test_what_a_schedule_names_is_due_until_a_trigger_has_it() -> None:
     policy = Policy(schedule="0 10 * * 1")
     standing = Standing(set_at=NOW - timedelta(days=3), trained_through=NOW)
@@ -227,6 +204,7 @@ def test_of_drift_those_are_told_that_are_nearest_and_of_outliers_each_instrumen
         ({"schedule": "61 * * * *"}, "not_a_schedule"),
         ({"schedule": "0 0 30 2 *"}, "not_a_schedule"),
         ({"schedule": "0 0 * * 6"}, "never_due"),
+        ({"quiet": ({"start": "08:00", "end": "20:00"}, {"start": "20:00", "end": "08:00"})}, "always_quiet"),
         ({"promotion": {"canary": ("GOOG",)}}, "unknown_ticker"),
         ({"promotion": {"canary": ("AAPL", "MSFT")}}, "no_canary"),
     ],
