@@ -49,9 +49,8 @@ def test_a_shift_in_ticks_asks_for_one_search_with_its_cause_and_repeats_join(se
     # Repeats of every kind join it: windows, a command, a request from outside.
     send(service, slice(-2 * WINDOW, None), shift=1e3)
     command(service, Retrain(command_id="drift-again", issued_at=now(), ensemble=ENSEMBLE))
-    (accepted,) = until(
-        service, EXPERIMENT_EVENTS, ExperimentAccepted, lambda found: bool(of(found, event.request_id))
-    )[-1:]
+    found = until(service, EXPERIMENT_EVENTS, ExperimentAccepted, lambda found: bool(of(found, event.request_id)))
+    (accepted,) = of(found, event.request_id)
     assert accepted.cause == event.cause
     outside = asked | {"request_id": "drift-news", "cause": {"headline": "a crash"}}
     service.ask(**outside)
