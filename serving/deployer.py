@@ -1,6 +1,7 @@
 """The deployer: makes Ray Serve serve the wanted version of each ensemble, and carries batches to it.
 
-Every ensemble is an application of its own, with one replica, which HTTP reaches under its name. Ray must be connected.
+Every ensemble is an application of its own, with one replica, which HTTP reaches under its name; so is a challenger,
+which HTTP does not reach. Each has a slot, which the application is named by. Ray must be connected.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from orchestrator.core.errors import Refused
 from schemas.base import JsonObject, Reason
 from serving.answer import FeatureBatch, Part
 from serving.replica import EnsembleReplica, NotServing
-from serving.version import ServedVersion, Standing
+from serving.version import ServedVersion, Standing, is_beside
 
 PREFIX = "ensemble-"
 POLL_SECONDS = 0.1
@@ -87,26 +88,26 @@ class Deployer:
             DeployFailed: it cannot be served, and why.
             NotYet: it does not answer, or Ray Serve does not.
         """
-        async with self._turns[wanted.ensemble]:
+        async with self._turns[wanted.slot]:
             with _troubles(f"{wanted.ensemble} version {wanted.version}"):
                 async with asyncio.timeout(self._patience):
                     await self._deploy(wanted, wanted.configuration(self._artifacts, self._key_digest))
 
     async def _deploy(self, wanted: ServedVersion, configuration: JsonObject) -> None:
-        status = (await _statuses()).get(wanted.ensemble)
+        status = (await _statuses()).get(wanted.slot)
         if status != "RUNNING":
             # Nothing answers that staging could protect, and nothing would answer the call that stages.
-            await self._apply(wanted.ensemble, None if status is None else configuration)
+            await self._apply(wanted.slot, None if status is None else configuration)
         if await self._serves(wanted):
             return
-        if reasons := await (await self._handle(wanted.ensemble)).stage.remote(configuration):
+        if reasons := await (await self._handle(wanted.slot)).stage.remote(configuration):
             if status is None:
-                await self._remove(wanted.ensemble)
+                await self._remove(wanted.slot)
             raise DeployFailed(reasons)
-        await self._apply(wanted.ensemble, configuration, wanted)
+        await self._apply(wanted.slot, configuration, wanted)
 
     async def serving(self) -> dict[str, Standing | None]:
-        """What Ray Serve has: by ensemble the version that answers and how it stands, or None where nothing does, or
+        """What Ray Serve has: by slot the version that answers and how it stands, or None where nothing does, or
         asks for another key.
 
         Raises:
@@ -115,83 +116,81 @@ class Deployer:
         with _troubles("Ray Serve"):
             async with asyncio.timeout(self._patience):
                 statuses = await _statuses()
-                running = [ensemble for ensemble, status in statuses.items() if status == "RUNNING"]
+                running = [slot for slot, status in statuses.items() if status == "RUNNING"]
                 found = await asyncio.gather(*map(self._looked_at, running))
         return dict.fromkeys(statuses) | dict(zip(running, found, strict=True))
 
-    async def answer(self, ensemble: str, batch: FeatureBatch) -> tuple[Part, ...]:
-        """The ensemble's answer to a batch: mostly of one version, else a part for each.
+    async def answer(self, slot: str, batch: FeatureBatch) -> tuple[Part, ...]:
+        """What answers in a slot, to a batch: mostly of one version, else a part for each.
 
         Where its replica died, Serve starts it again: until then this may wait, and whoever calls says for how long.
 
         Raises:
-            NotServing: no version of the ensemble answers now; the batch can be asked again.
+            NotServing: no version answers there now; the batch can be asked again.
         """
         try:
-            parts: tuple[Part, ...] = await (await self._handle(ensemble)).answer.remote(batch)
+            parts: tuple[Part, ...] = await (await self._handle(slot)).answer.remote(batch)
         except _IN_THE_WAY as error:
-            raise NotServing([Reason(code="not_serving", where=ensemble, message=_last_words(error))]) from error
+            raise NotServing([Reason(code="not_serving", where=slot, message=_last_words(error))]) from error
         return parts
 
-    async def delete(self, ensemble: str) -> None:
-        """Serve the ensemble no longer; nothing changes where it is not served.
+    async def delete(self, slot: str) -> None:
+        """Serve in this slot no longer; nothing changes where nothing is served.
 
         Raises:
             NotYet: Ray Serve does not answer.
         """
-        async with self._turns[ensemble]:
-            with _troubles(ensemble):
+        async with self._turns[slot]:
+            with _troubles(slot):
                 async with asyncio.timeout(self._patience):
-                    if ensemble in await _statuses():
-                        await self._remove(ensemble)
+                    if slot in await _statuses():
+                        await self._remove(slot)
 
-    async def _looked_at(self, ensemble: str) -> Standing | None:
+    async def _looked_at(self, slot: str) -> Standing | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
-                found = await self._serving(ensemble)
+                found = await self._serving(slot)
                 return found if found is not None and found.key_digest == self._key_digest else None
         return None
 
     async def _serves(self, wanted: ServedVersion) -> bool:
-        found = await self._serving(wanted.ensemble)
+        found = await self._serving(wanted.slot)
         return found is not None and (found.served, found.key_digest) == (wanted, self._key_digest)
 
-    async def _serving(self, ensemble: str) -> Standing | None:
+    async def _serving(self, slot: str) -> Standing | None:
         try:
-            serving: Standing | None = await (await self._handle(ensemble)).serving.remote()
+            serving: Standing | None = await (await self._handle(slot)).serving.remote()
         except _DIED:
             return None
         return serving
 
-    async def _handle(self, ensemble: str) -> Any:
+    async def _handle(self, slot: str) -> Any:
         """The handle of an application that exists."""
-        if ensemble not in self._handles:
-            self._handles[ensemble] = _quick(await _client(serve.get_app_handle, PREFIX + ensemble))
-        return self._handles[ensemble]
+        if slot not in self._handles:
+            self._handles[slot] = _quick(await _client(serve.get_app_handle, PREFIX + slot))
+        return self._handles[slot]
 
-    async def _apply(
-        self, ensemble: str, configuration: JsonObject | None, expected: ServedVersion | None = None
-    ) -> None:
+    async def _apply(self, slot: str, configuration: JsonObject | None, expected: ServedVersion | None = None) -> None:
         """Give the application this configuration, and wait until it runs and serves what is expected.
 
         The first time, this starts the application's replica.
         """
         await _client(_start, self._listening)
-        self._handles[ensemble] = _quick(await _client(_run, ensemble, configuration, self._retention))
+        self._handles[slot] = _quick(await _client(_run, slot, configuration, self._retention))
         # Taking the configuration on put the application back to DEPLOYING, so RUNNING is never of the one before.
-        while (status := (await _statuses())[ensemble]) != "RUNNING" or not (
+        while (status := (await _statuses())[slot]) != "RUNNING" or not (
             expected is None or await self._serves(expected)
         ):
             if status == "DEPLOY_FAILED":
-                raise RayServeException((await _applications())[PREFIX + ensemble].message)
+                raise RayServeException((await _applications())[PREFIX + slot].message)
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _remove(self, ensemble: str) -> None:
-        self._handles.pop(ensemble, None)
-        await _client(serve.delete, PREFIX + ensemble, _blocking=False)
+    async def _remove(self, slot: str) -> None:
+        self._handles.pop(slot, None)
+        await _client(serve.delete, PREFIX + slot, _blocking=False)
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if ensemble not in await _statuses():
+            if slot not in await _statuses():
                 return
 
 
@@ -201,7 +200,7 @@ def _quick(handle: Any) -> Any:
 
 
 async def _statuses() -> dict[str, str]:
-    """The status of each ensemble's application."""
+    """The status of each application, by slot."""
     applications = await _applications()
     return {name.removeprefix(PREFIX): one.status for name, one in applications.items() if name.startswith(PREFIX)}
 
@@ -236,11 +235,10 @@ def _start(listening: Callable[[], Listening] | None) -> None:
             raise
 
 
-def _run(ensemble: str, configuration: JsonObject | None, retention: float) -> Any:
-    """Have Ray Serve run an ensemble's application with this configuration; the application's handle."""
-    target = serve.RunTarget(
-        _application(configuration, retention), name=PREFIX + ensemble, route_prefix=f"/{ensemble}"
-    )
+def _run(slot: str, configuration: JsonObject | None, retention: float) -> Any:
+    """Have Ray Serve run a slot's application with this configuration; the application's handle."""
+    reached_at = None if is_beside(slot) else f"/{slot}"
+    target = serve.RunTarget(_application(configuration, retention), name=PREFIX + slot, route_prefix=reached_at)
     (handle,) = serve.run_many([target], wait_for_applications_running=False)
     return handle
 

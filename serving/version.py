@@ -26,6 +26,16 @@ class UnusableVersion(Refused):
     """The version was loaded, but must not answer."""
 
 
+def slot_beside(ensemble: str, version: int) -> str:
+    """Where a challenger answers; no ensemble can have this name."""
+    return f"{ensemble}@{version}"
+
+
+def is_beside(slot: str) -> bool:
+    """Whether a challenger answers there."""
+    return "@" in slot
+
+
 @dataclass(frozen=True)
 class ServedVersion:
     """Which version of an ensemble is to be served, or is, and how it is heard."""
@@ -36,6 +46,13 @@ class ServedVersion:
     """Of the manifest, which the artifacts hold."""
     mode: Mode
     gate: GateOutcome
+    beside: bool = False
+    """On trial beside the version that serves, whose challenger it is."""
+
+    @property
+    def slot(self) -> str:
+        """Where it answers: in its ensemble's place, or in one of its own beside that."""
+        return slot_beside(self.ensemble, self.version) if self.beside else self.ensemble
 
     def configuration(self, artifacts: Path, key_digest: str | None = None) -> JsonObject:
         """What a replica is told: JSON, the same for the same version and key."""

@@ -33,17 +33,23 @@ PATIENCE = timedelta(seconds=20)
 """How long an ensemble is waited for: its replica may have died, and starts again. Never longer than half of the time
 to live, so that ticks that come meanwhile can still be answered by the others."""
 GLANCE = timedelta(seconds=2)
-"""How long one is waited for that did not answer the last time."""
+"""How long one is waited for that did not answer the last time, or that is not needed."""
+HARDLY = timedelta(seconds=0.2)
+"""How long one is waited for of which both is true."""
+
+
+Answer = tuple[tuple[Part, ...] | None, datetime]
+"""The parts of an answer, None where none has come in time; and when that was."""
 
 
 class Answerer(Protocol):
-    """Whoever asks an ensemble."""
+    """Whoever asks an ensemble, or its challenger."""
 
-    async def answer(self, ensemble: str, batch: FeatureBatch) -> tuple[Part, ...]:
+    async def answer(self, slot: str, batch: FeatureBatch) -> tuple[Part, ...]:
         """One answer a row, in parts that are of one version each.
 
         Raises:
-            NotServing: the ensemble does not answer now; it may a moment later.
+            NotServing: nobody answers there now; somebody may a moment later.
         """
         ...
 
@@ -82,14 +88,14 @@ class Asking:
         self._rules = rules
         self._clock = clock
         self._pulse = pulse or Pulse()
-        self._silent: set[str] = set()
+        self._silent: set[tuple[str, bool]] = set()
 
     async def about(self, asked: Sequence[Asked]) -> AsyncGenerator[dict[int, Said], None]:
         """What is said to each tick, by its place in `asked`: in parts, each as soon as some ensembles have answered.
 
         Close it (`contextlib.aclosing`) where it is not read to its end.
         """
-        asking = {asyncio.ensure_future(self._heard(asked, places)) for places in _by_ensemble(asked)}
+        asking = {asyncio.ensure_future(self._heard(asked, places)) for places in _by_role(asked)}
         try:
             while asking:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
@@ -98,37 +104,51 @@ class Asking:
             await cancel(asking)
 
     async def _heard(self, asked: Sequence[Asked], places: Sequence[int]) -> dict[int, Said]:
-        """What one ensemble says to the ticks in these places."""
+        """What one ensemble says to the ticks in these places, or its challenger."""
         route = asked[places[0]].route
-        ensemble, groups = route.ensemble, _alike(asked, places)
+        role, groups = (route.slot, route.aside), _alike(asked, places)
+        ticks = [asked[place].tick for place in places]
         batches = [features_of([asked[place].tick for place in group], self._rules.margin) for group in groups]
-        patience = self._patience(ensemble, [asked[place].tick for place in places])
-        answers: list[tuple[tuple[Part, ...] | None, datetime]]
+        answers: list[Answer]
         if route.left is None:
-            answers = await asyncio.gather(*(self._answer(ensemble, batch, patience) for batch in batches))
+            patience = self._patience(role, ticks, needed=not route.on_trial)
+            answers = await asyncio.gather(*(self._answer(route.slot, batch, patience) for batch in batches))
         else:
             answers = [((Part.whole(farewell(route.left, batch)),), self._clock()) for batch in batches]
         if any(parts is None for parts, _ in answers):
-            self._silent.add(ensemble)
+            self._silent.add(role)
+            if route.on_trial and not route.aside:
+                answers = await self._by_champion(route, batches, answers, ticks)
         else:
-            self._silent.discard(ensemble)
-        self._pulse.silent(frozenset(self._silent))
+            self._silent.discard(role)
+        self._pulse.silent(frozenset(slot for slot, aside in self._silent if not aside))
         return {
             place: said
             for group, (parts, at) in zip(groups, answers, strict=True)
             for place, said in _said(group, parts, at)
         }
 
-    def _patience(self, ensemble: str, ticks: Sequence[Tick]) -> timedelta:
-        """How long an answer to any of these ticks is worth waiting for."""
-        longest = GLANCE if ensemble in self._silent else min(PATIENCE, self._rules.ttl / 2)
+    async def _by_champion(
+        self, route: Route, batches: Sequence[FeatureBatch], answers: Sequence[Answer], ticks: Sequence[Tick]
+    ) -> list[Answer]:
+        """What the champion says where its challenger was to be heard, and does not answer."""
+        patience = self._patience((route.ensemble, False), ticks, needed=True)
+        return [
+            found if found[0] is not None else await self._answer(route.ensemble, batch, patience)
+            for batch, found in zip(batches, answers, strict=True)
+        ]
+
+    def _patience(self, role: tuple[str, bool], ticks: Sequence[Tick], *, needed: bool) -> timedelta:
+        """How long an answer to any of these ticks is worth waiting for; who is not needed holds nobody up."""
+        if needed:
+            longest = GLANCE if role in self._silent else min(PATIENCE, self._rules.ttl / 2)
+        else:
+            longest = HARDLY if role in self._silent else GLANCE
         now = self._clock()
         left = (tick.available_at + self._rules.ttl - now if tick.mode == "live" else longest for tick in ticks)
         return min(longest, max(left))
 
-    async def _answer(
-        self, ensemble: str, batch: FeatureBatch, patience: timedelta
-    ) -> tuple[tuple[Part, ...] | None, datetime]:
+    async def _answer(self, slot: str, batch: FeatureBatch, patience: timedelta) -> Answer:
         """The answer, None where none has come in time; and when that was."""
         until = self._clock() + patience
         with suppress(TimeoutError):
@@ -136,11 +156,11 @@ class Asking:
             async with asyncio.timeout(patience.total_seconds()):
                 while self._clock() < until:
                     try:
-                        return await self._answerer.answer(ensemble, batch), self._clock()
+                        return await self._answerer.answer(slot, batch), self._clock()
                     except NotServing as error:
-                        log.warning("ensemble_is_not_serving", ensemble=ensemble, error=str(error))
+                        log.warning("ensemble_is_not_serving", ensemble=slot, error=str(error))
                     await asyncio.sleep(RETRY_SECONDS)
-        log.error("ensemble_does_not_answer", ensemble=ensemble, ticks=len(batch.tickers))
+        log.error("ensemble_does_not_answer", ensemble=slot, ticks=len(batch.tickers))
         return None, self._clock()
 
 
@@ -155,11 +175,12 @@ def _said(group: Sequence[int], parts: Sequence[Part] | None, at: datetime) -> I
             yield group[number], Said(sheet, row, at)
 
 
-def _by_ensemble(asked: Sequence[Asked]) -> list[list[int]]:
-    ensembles: dict[str, list[int]] = defaultdict(list)
+def _by_role(asked: Sequence[Asked]) -> list[list[int]]:
+    """The places of those who are asked together: what is heard never waits for what is not."""
+    roles: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for place, each in enumerate(asked):
-        ensembles[each.route.ensemble].append(place)
-    return list(ensembles.values())
+        roles[each.route.slot, each.route.aside].append(place)
+    return list(roles.values())
 
 
 def _alike(asked: Sequence[Asked], places: Sequence[int]) -> list[list[int]]:

@@ -7,9 +7,10 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orchestrator.core.gate import Override
 from orchestrator.core.models import UNJUDGED, at_odds
 from orchestrator.core.resuming import Resuming
-from orchestrator.store import commands, ensembles, models, resuming, wishes
+from orchestrator.store import challengers, commands, ensembles, models, resuming, retraining, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
 from schemas.commands import (
@@ -18,10 +19,14 @@ from schemas.commands import (
     Command,
     Delete,
     DeployEnsemble,
+    Promote,
+    RemovePolicy,
     ResendDeadLetter,
     Resume,
+    Retire,
     Retrain,
     RollBack,
+    SetPolicy,
 )
 from schemas.envelope import Undecodable, decode
 from schemas.search import Deploy
@@ -47,6 +52,7 @@ class Commands:
         clock: the time.
         may_resume: what may be gone on with.
         resending: sends dead letters again.
+        override: what may be heard that the gate has not let through.
         judge: says what a search request amounts to.
         on_change: called when something is to be launched or ended.
     """
@@ -60,10 +66,12 @@ class Commands:
         may_resume: Resuming,
         resending: Resending,
         judge: Judging,
+        override: Override,
         on_change: Callable[[], None],
     ) -> None:
         self._resending = resending
         self._judge = judge
+        self._override = override
         self._database = database
         self._publisher = publisher
         self._clock = clock
@@ -135,19 +143,38 @@ class Commands:
                 return await _deploy(tx, command, now)
             case AddMember():
                 return await _add_member(tx, command, now)
-            case RollBack():
-                return await ensembles.roll_back(tx, command.ensemble, command.version, command.command_id, now)
+            case RollBack(ensemble=ensemble, version=version, command_id=command_id, reasons=reasons):
+                return await ensembles.roll_back(tx, ensemble, version, command_id, now, reasons)
             case Delete():
                 return await ensembles.delete(tx, command.ensemble, command.command_id, now)
+            case Promote(ensemble=ensemble, version=version, tickers=tickers, command_id=command_id, reasons=reasons):
+                return await challengers.promote(
+                    tx, ensemble, version, tickers, self._override, command_id, now, reasons
+                )
+            case Retire(ensemble=ensemble, version=version, command_id=command_id, reasons=reasons):
+                return await challengers.retire(tx, ensemble, version, command_id, now, reasons)
+            case SetPolicy():
+                return await _set_policy(tx, command, now)
+            case RemovePolicy():
+                return await _remove_policy(tx, command)
             case Retrain():
                 return await by_hand(tx, command, ready, now)
             case ResendDeadLetter():
                 return () if isinstance(ready, Ask) else ready
-        message = (
-            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back, "
-            "delete and resend_dead_letter are what it knows"
-        )
-        return (Reason(code="not_supported", where="/command", message=message),)
+
+
+async def _set_policy(tx: AsyncSession, command: SetPolicy, now: datetime) -> Reasons:
+    if not await ensembles.versions(tx, command.ensemble):
+        return (ensembles.unknown(command.ensemble),)
+    await retraining.set_policy(tx, command.ensemble, command.policy, command.command_id, now)
+    return ()
+
+
+async def _remove_policy(tx: AsyncSession, command: RemovePolicy) -> Reasons:
+    if await retraining.remove_policy(tx, command.ensemble):
+        return ()
+    message = f"{command.ensemble} has no policy"
+    return (Reason(code="unknown_policy", where="/ensemble", message=message),)
 
 
 async def _deploy(tx: AsyncSession, command: DeployEnsemble, now: datetime) -> Reasons:
@@ -195,8 +222,7 @@ async def _add_member(tx: AsyncSession, command: AddMember, now: datetime) -> Re
         message = f"{model.name} is registered for {', '.join(model.tickers)}, and not for {command.ticker}"
         return (Reason(code="ticker_not_covered", where="/ticker", message=message[:4096]),)
     if not await ensembles.versions(tx, command.ensemble):
-        message = f"there is no ensemble {command.ensemble}"
-        return (Reason(code="unknown_ensemble", where="/ensemble", message=message),)
+        return (ensembles.unknown(command.ensemble),)
     await models.wish(tx, command, now)
     return ()
 

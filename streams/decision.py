@@ -11,7 +11,7 @@ from orchestrator.core.arrays import Floats
 from orchestrator.core.calendar import Calendar
 from orchestrator.core.halting import Effect, restrained
 from orchestrator.core.position import drawn_in, position
-from schemas.base import Reason, format_instant
+from schemas.base import Mode, Reason, format_instant
 from schemas.codec import Tick, WireSignal, WireVote, wire_reasons
 from schemas.signals import written_id
 from serving.answer import BELOW_COSTS, BatchAnswer, Reasons
@@ -54,6 +54,7 @@ class Moment(NamedTuple):
         too_old: why the ensemble must abstain for its age.
         session: when the session of the bar closes; None: calibrations are not rolled forward.
         read: partition and offset of the tick; None: not known.
+        mode: how it is heard; None: as the version that answers is.
     """
 
     now: datetime
@@ -63,6 +64,7 @@ class Moment(NamedTuple):
     too_old: Reason | None = None
     session: datetime | None = None
     read: tuple[int, int] | None = None
+    mode: Mode | None = None
 
 
 class Sheet:
@@ -158,7 +160,7 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     if halt is not None and not abstains:
         after = restrained(before, after, halt.action)
     served = answer.served
-    mode = heard_on(served.mode, tick.mode)
+    mode = moment.mode or heard_on(served.mode, tick.mode)
     event_time = written(tick.event_time)
     identity = written_id(served.ensemble, tick.ticker, tick.timeframe, event_time, tick.revision, mode)
     votes = sheet.votes(tick.ticker, row)
@@ -195,7 +197,8 @@ def decide(tick: Tick, sheet: Sheet, row: int, newest: Answered | None, moment: 
     raw = sheet.raw[row]
     if rolling is not None and raw == raw:
         rolling = rolling.with_vote(tick.event_time, raw)
-    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling, moment.read)
+    read, version = moment.read, served.version
+    return signal, Answered(tick.event_time, tick.revision, identity, after, before, rolling, read, version)
 
 
 def _rolling(tick: Tick, answer: BatchAnswer, newest: Answered | None, session: datetime | None) -> Rolling | None:

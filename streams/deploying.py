@@ -7,6 +7,7 @@ deployed, those that were served before Ray went away are served again, and what
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -39,7 +40,7 @@ AT_ONCE = 4
 
 
 class Serving(Protocol):
-    """Whoever makes versions answer."""
+    """Whoever makes versions answer, each in its slot: the one that serves in its ensemble's, a challenger beside."""
 
     async def deploy(self, wanted: ServedVersion) -> None:
         """Serve a version and return when it answers.
@@ -51,15 +52,15 @@ class Serving(Protocol):
         ...
 
     async def serving(self) -> dict[str, Standing | None]:
-        """What there is: by ensemble the version that answers and how it stands, None where nothing does.
+        """What there is: by slot the version that answers and how it stands, None where nothing does.
 
         Raises:
             NotYet: nobody can say now.
         """
         ...
 
-    async def delete(self, ensemble: str) -> None:
-        """Serve an ensemble no longer; nothing changes where it is not served.
+    async def delete(self, slot: str) -> None:
+        """Serve in a slot no longer; nothing changes where nothing is served.
 
         Raises:
             NotYet: it may still be served.
@@ -95,6 +96,7 @@ class Deployments(Leading):
         self._routes = routes
         self._clock = clock
         self._current: dict[str, Version] = {}
+        self._challengers: dict[str, Version] = {}
         self._covered: list[Coverage] = []
         self._left: dict[str, Version] = {}
         self._loaded = False
@@ -122,7 +124,7 @@ class Deployments(Leading):
         looks = self._passes % self._passes_between_looks == 0 or self._deployed_lately()
         self._passes += 1
         async with self._database.snapshot() as tx:
-            wanted = await ensembles.wanted(tx)
+            wanted = [each for each in await ensembles.wanted(tx) if not self._challenges(each)]
             given_up = await ensembles.given_up(tx) if looks else frozenset()
         successors: dict[str, list[Version]] = defaultdict(list)
         for version in wanted:
@@ -137,6 +139,7 @@ class Deployments(Leading):
         """Route ticks to what the database says is deployed."""
         async with self._database.snapshot() as tx:
             current = {version.ensemble: version for version in await ensembles.deployed(tx)}
+            self._challengers = {version.ensemble: version for version in await ensembles.challengers(tx)}
             if current != self._current or not self._loaded:
                 self._covered = await ensembles.covered(tx)
                 self._left = {last.ensemble: last for last in await ensembles.left(tx)}
@@ -204,6 +207,13 @@ class Deployments(Leading):
                 return before
         return None
 
+    def _challenges(self, version: Version) -> bool:
+        return ensembles.challenges(version, self._current.get(version.ensemble))
+
+    def _on_trial(self, version: Version) -> bool:
+        challenger = self._challengers.get(version.ensemble)
+        return challenger is not None and challenger.version == version.version
+
     def _deployed_lately(self) -> bool:
         since = self._clock() - CLOSELY
         return any(each.deployed_at is not None and each.deployed_at > since for each in self._current.values())
@@ -218,8 +228,9 @@ class Deployments(Leading):
     async def _replace(self, versions: Sequence[Version]) -> None:
         """Deploy one ensemble's wanted versions, oldest first, until one has to wait."""
         for version in versions:
-            if ensembles.challenges(version, self._current.get(version.ensemble)):
-                continue
+            if self._challenges(version):
+                # The one before it serves since; this one is to be put on trial beside it.
+                return
             objection = ensembles.objection(version, self._current.get(version.ensemble))
             if objection is not None:
                 await self._give_up(version, (objection,))
@@ -242,6 +253,8 @@ class Deployments(Leading):
         # Routed before it is told: whoever hears `deployed` may send a tick at once.
         self._current[version.ensemble] = version
         self._left.pop(version.ensemble, None)
+        if self._on_trial(version):
+            del self._challengers[version.ensemble]
         self._covered.append(Coverage(version.ensemble, version.tickers, version.timeframe))
         self._route()
         name, number = version.ensemble, version.version
@@ -273,29 +286,54 @@ class Deployments(Leading):
             SERVING_VERSION.labels(version.ensemble).set(version.version)
         for ensemble in self._left:
             SERVING_VERSION.labels(ensemble).set(0)
-        self._routes.replace(routes_of(self._current, self._left, self._covered))
+        self._routes.replace(routes_of(self._current, self._left, self._covered, self._challengers))
 
 
-def routes_of(current: Mapping[str, Version], left: Mapping[str, Version], covered: Iterable[Coverage]) -> list[Route]:
+def routes_of(
+    current: Mapping[str, Version],
+    left: Mapping[str, Version],
+    covered: Iterable[Coverage],
+    challengers: Mapping[str, Version],
+) -> list[Route]:
     """Which ticks go to which ensemble: those of every version that it has served.
 
     What a version before covered, and the one that serves does not, may still be held: it is told to be left. So is
-    what an ensemble held that was deleted.
+    what an ensemble held that was deleted. A challenger gets the ticks of its own instruments; where it is heard, it
+    and the one that serves change places, so that one of the two is heard everywhere.
 
     Args:
         current: the versions that serve, by ensemble.
         left: of ensembles that serve no longer, the version that did last.
         covered: what all of them and those before them cover.
+        challengers: the versions on trial beside those that serve, by ensemble.
     """
     tickers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for each in covered:
         tickers[each.ensemble, each.timeframe].update(each.tickers)
     modes = {version.ensemble: version.mode for version in (*left.values(), *current.values())}
-    return [
-        Route(ensemble, frozenset(found), timeframe, modes[ensemble], left.get(ensemble))
-        for (ensemble, timeframe), found in tickers.items()
+    found = [
+        Route(ensemble, frozenset(these), timeframe, modes[ensemble], left.get(ensemble))
+        for (ensemble, timeframe), these in tickers.items()
         if ensemble in modes
     ]
+    return [route for each in found for route in _beside(each, current.get(each.ensemble), challengers)]
+
+
+def _beside(route: Route, champion: Version | None, challengers: Mapping[str, Version]) -> list[Route]:
+    """An ensemble's ticks of a timeframe, as they are divided between the one that serves and its challenger."""
+    challenger = challengers.get(route.ensemble)
+    if champion is None or challenger is None or challenger.timeframe != route.timeframe:
+        return [route]
+    covered = frozenset(challenger.tickers)
+    heard = covered & route.tickers & frozenset(challenger.canary)
+    beside = replace(route, tickers=covered, mode="shadow", challenger=challenger.version)
+    parts = [
+        replace(route, tickers=route.tickers - heard),
+        replace(route, tickers=heard, mode="shadow", canary=True),
+        replace(beside, tickers=covered - heard),
+        replace(beside, tickers=heard, mode=champion.mode, canary=True),
+    ]
+    return [each for each in parts if each.tickers]
 
 
 def _told(reasons: Sequence[Reason]) -> list[str]:

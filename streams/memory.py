@@ -36,6 +36,7 @@ class Answered(NamedTuple):
         position_before: what was held before it, for a revision that answers the same bar again.
         rolling: what its votes are calibrated by; None: by nothing that rolls.
         read: partition and offset of its tick; None: not known.
+        version: that gave it.
     """
 
     event_time: datetime
@@ -45,6 +46,7 @@ class Answered(NamedTuple):
     position_before: int
     rolling: Rolling | None = None
     read: tuple[int, int] | None = None
+    version: int | None = None
 
     def knows(self, partition: int, offset: int) -> bool:
         """Whether a tick was read before this answer was given: what was to be said of it was said."""
@@ -120,7 +122,7 @@ def read_state(record: Record) -> tuple[Place, Answered]:
     place = (signal.ensemble, signal.ticker, signal.timeframe, signal.mode)
     rolling = _rolling(headers.get(SEED), headers.get(ROLLED), record, signal.timeframe)
     read = _place_read(headers.get(READ))
-    return place, Answered(signal.event_time, signal.revision, signal.id, held, before, rolling, read)
+    return place, Answered(signal.event_time, signal.revision, signal.id, held, before, rolling, read, signal.version)
 
 
 def _rolling(seed: bytes | None, rolled: bytes | None, record: Record, timeframe: str) -> Rolling | None:

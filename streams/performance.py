@@ -1,5 +1,8 @@
 """Live performance: one worker of all follows the signals as an engine would, and tells what that earns.
 
+Signals are followed by ensemble and mode, which is told, and by version, whichever way each is heard: what a challenger
+earns is compared with what its champion does.
+
 How far it has read is written in the transaction of what it has read, so that nothing counts twice or is left out,
 whoever goes on after a crash; what the tick path says again is known by its bar and revision. It reads few signals at
 a time, since it shares the interpreter with the tick path and nobody waits for it.
@@ -12,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -22,7 +26,7 @@ from orchestrator.core.calendar import Calendar, calendar_named
 from orchestrator.core.errors import Refused
 from orchestrator.core.performance import Account, Figures, Following, Said
 from orchestrator.core.versions import VersionState
-from orchestrator.store import ensembles, performance
+from orchestrator.store import books, ensembles, performance
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import append
 from orchestrator.store.performance import Place
@@ -50,6 +54,7 @@ SHARE = 0.1
 WAIT_MS = 500
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,16 @@ class Books:
     """
 
     def __init__(
-        self, database: Database, accounts: dict[tuple[str, Mode], Account], read_to: dict[Place, int]
+        self,
+        database: Database,
+        accounts: dict[tuple[str, Mode], Account],
+        by_version: dict[tuple[str, int], Account],
+        read_to: dict[Place, int],
     ) -> None:
         self.database = database
         self.read_to = read_to
         self._accounts = accounts
+        self._by_version = by_version
         self._rules: dict[tuple[str, int], Rules] = {}
         self._session_close = lru_cache(maxsize=4096)(Calendar.session_close)
 
@@ -98,7 +108,8 @@ class Books:
     async def open(cls, database: Database) -> Self:
         """Read everything."""
         async with database.snapshot() as tx:
-            return cls(database, await performance.accounts(tx), await performance.read(tx))
+            accounts, by_version = await performance.accounts(tx), await books.every(tx)
+            return cls(database, accounts, by_version, await performance.read(tx))
 
     async def take(self, records: Sequence[Record]) -> None:
         """Follow the signals among records that come after those taken before, and write what has changed.
@@ -111,19 +122,22 @@ class Books:
         if not records:
             return
         told = [found for each in records if (found := read_followed(each.value)) is not None]
+        # Where a version begins to be heard in another way, its signals go on on another topic.
+        told.sort(key=itemgetter(1))
         await self._learn({(signal.ensemble, signal.version) for signal, _ in told})
         changed: dict[tuple[str, Mode], Account] = {}
+        by_version: dict[tuple[str, int], Account] = {}
         for number, (signal, event_time) in enumerate(told, 1):
-            place = (signal.ensemble, signal.mode)
-            account = self._accounts.get(place) or Account()
-            if self._follow(account, signal, event_time):
-                self._accounts[place] = changed[place] = account
+            if (said := self._said(signal, event_time)) is not None:
+                _follow(self._accounts, changed, (signal.ensemble, signal.mode), signal, said)
+                _follow(self._by_version, by_version, (signal.ensemble, signal.version), signal, said)
             if number % AT_A_STRETCH == 0:
                 await asyncio.sleep(0)
         read_to = {(each.topic, each.partition): each.offset + 1 for each in records}
 
         async def save(tx: AsyncSession) -> None:
             await performance.save(tx, changed, read_to)
+            await books.save(tx, by_version)
 
         await self.database.commit(save)
         self.read_to |= read_to
@@ -148,16 +162,17 @@ class Books:
                 if (ensemble, each.version) in versions:
                     self._rules[ensemble, each.version] = Rules.of(each.manifest)
 
-    def _follow(self, account: Account, signal: Followed, event_time: datetime) -> bool:
+    def _said(self, signal: Followed, event_time: datetime) -> Said | None:
+        """What a signal says; None: it cannot be followed."""
         rules = self._rules.get((signal.ensemble, signal.version))
         if rules is None:
-            return False
+            return None
         try:
             session = self._session_close(rules.calendar, event_time)
         except Refused as refused:
             log.warning("signal_not_followed", ensemble=signal.ensemble, reasons=[*map(str, refused.reasons)])
-            return False
-        said = Said(
+            return None
+        return Said(
             event_time=event_time,
             revision=signal.revision,
             target=signal.target_position,
@@ -165,7 +180,6 @@ class Books:
             session=session,
             following=rules.followings.get(signal.ticker),
         )
-        return account.follow(f"{signal.ticker} {signal.timeframe}", signal.version, said)
 
     async def _tell(self, ensemble: str, mode: Mode, account: Account, now: datetime) -> None:
         rules = self._rules[ensemble, account.version]
@@ -194,6 +208,13 @@ class Books:
             await performance.save(tx, {(ensemble, mode): account})
 
         await self.database.commit(write)
+
+
+def _follow(accounts: dict[K, Account], changed: dict[K, Account], key: K, signal: Followed, said: Said) -> None:
+    """Follow a signal in an account, and note that it has changed."""
+    account = accounts.get(key) or Account()
+    if account.follow(f"{signal.ticker} {signal.timeframe}", signal.version, said):
+        accounts[key] = changed[key] = account
 
 
 class Performance(Leading):
@@ -227,17 +248,17 @@ class Performance(Leading):
         """Follow what is new, and tell what is due; a broker that does not answer is waited for."""
         begun = time.monotonic()
         # Unless this turn ends well, the next one begins from the database; so does one that leads anew.
-        books, self._books = self._books, None
+        kept, self._books = self._books, None
         try:
-            if books is None or books.database is not self._database:
-                books = await Books.open(self._database)
-                await self._in_thread(lambda: self._open(books.read_to))
-            await books.take(await self._in_thread(self._read))
+            if kept is None or kept.database is not self._database:
+                kept = await Books.open(self._database)
+                await self._in_thread(lambda: self._open(kept.read_to))
+            await kept.take(await self._in_thread(self._read))
         except KafkaException as error:
             log.warning("signals_not_followed", error=str(error.args[0]))
         else:
-            await books.tell(self._clock())
-            self._books = books
+            await kept.tell(self._clock())
+            self._books = kept
         await self.pause(max(PAUSE_SECONDS, (time.monotonic() - begun) * (1 / SHARE - 1)))
 
     async def stand_by(self) -> None:

@@ -200,7 +200,8 @@ class TickPath:
         return [
             route
             for route in self._routes.covering(tick.ticker, tick.timeframe)
-            if route.left is None or self._holds(_place(route.ensemble, tick, route.mode))
+            if (route.left is None or self._holds(_place(route.ensemble, tick, route.mode)))
+            and route.answers(tick.mode)
         ]
 
     def _holds(self, place: Place) -> bool:
@@ -226,10 +227,10 @@ class TickPath:
             self._skip(tick, each.record, each.route, "ttl", now, out)
             return
         answer, record, place = sheet.answer, each.record, each.place
-        newest = self._memory.newest(place)
-        if answer.served.mode != each.route.mode:
+        newest, heard = self._memory.newest(place), each.route.heard(answer.served)
+        if heard != each.route.mode:
             # The version that serves may be heard in another way than the one that did when the tick was gathered.
-            place = _place(each.route.ensemble, tick, answer.served.mode)
+            place = _place(each.route.ensemble, tick, heard)
             newest = self._memory.newest(place)
             verdict = triage(tick, newest, now=now, rules=self._rules)
         else:
@@ -237,7 +238,7 @@ class TickPath:
         if verdict is not Triage.FRESH:
             self._pass_over(each, verdict, now, out)
             return
-        mode = place[-1]
+        mode = heard_on(heard, tick.mode)
         moment = Moment(
             now,
             self._valid_until(tick.event_time, tick.timeframe),
@@ -246,8 +247,13 @@ class TickPath:
             too_old(answer.trained_through, tick.event_time, self._rules.most_age),
             self._session(tick.event_time),
             (record.partition, record.offset),
+            mode,
         )
-        signal, answered = decide(tick, sheet, said.row, before(tick, newest), moment)
+        newest = before(tick, newest)
+        if each.route.aside and newest is not None and newest.version != answer.served.version:
+            # Another's trial is no part of its own.
+            newest = newest._replace(position=0, position_before=0)
+        signal, answered = decide(tick, sheet, said.row, newest, moment)
         self._memory.remember(place, answered)
         value = write_signal(signal)
         out.signals.append(self._outgoing(signal, signal.id, signal.emitted_at, record, value))

@@ -35,6 +35,7 @@ from serving.assemble import EnsembleAssembler
 from serving.deployer import RETENTION_SECONDS, Deployer
 from streams import kafka, ray_head
 from streams.answering import KnownFirst
+from streams.challenging import Challenging
 from streams.cluster import ClusterVitals
 from streams.commanding import Commands
 from streams.controls import Controls, Custody
@@ -181,6 +182,9 @@ class Worker:
         deployments = Deployments(
             leadership=part("deployments"), serving=deployer, routes=routes, clock=utc_now, on_failure=self._fail
         )
+        challenging = Challenging(
+            leadership=part("challengers"), serving=deployer, clock=utc_now, on_failure=self._fail
+        )
         # The routes must be known before the first tick is read: a tick that nobody covers is answered by nobody.
         await deployments.load_routes()
         driven, assembler = driver_settings(settings), EnsembleAssembler(Artifacts(artifacts))
@@ -223,6 +227,7 @@ class Worker:
             clock=utc_now,
             may_resume=may_resume(settings),
             resending=Resending(partial(record_at, config), commanding),
+            override=settings.gate_override,
             judge=judge(settings),
             on_change=on_change,
         )
@@ -303,7 +308,10 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        leading = (relay, deployments, reconciler, model_wishes, pruning, performance, watching, retraining)
+        leading = (
+            *(relay, deployments, challenging, reconciler, model_wishes),
+            *(pruning, performance, watching, retraining),
+        )
         for service in (controls, *leading, vitals, cluster, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)

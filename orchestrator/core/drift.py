@@ -208,17 +208,20 @@ def profile_of(features: Floats, feature_names: Sequence[str], window: int, inst
     if window < LEAST_WINDOW:
         return None
     known = np.where(np.isfinite(rows), rows, np.nan)
-    edges = np.nanquantile(known, np.arange(1, BINS) / BINS, axis=0).T
     low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
-    margin = MARGIN * (high - low)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Beyond what a number can be there is nothing.
+        edges = np.nan_to_num(np.nanquantile(known, np.arange(1, BINS) / BINS, axis=0).T)
+        margin = np.nan_to_num(MARGIN * high - MARGIN * low)
+        low, high = np.nan_to_num(low - margin), np.nan_to_num(high + margin)
     bins = _bins(edges, rows)
     everything = _counts(bins, np.zeros(len(rows), dtype=np.int64), 1)[0]
     return Profile(
         feature_names=tuple(feature_names),
         edges=edges,
         shares=_shares(everything),
-        low=low - margin,
-        high=high + margin,
+        low=low,
+        high=high,
         thresholds=_thresholds(bins, everything, window, FALSE_ALARMS / (rows.shape[1] * instruments)),
         window=window,
     )

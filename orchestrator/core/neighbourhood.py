@@ -49,11 +49,10 @@ def successor(
     overrides = search.model_dump(exclude={"neighbourhood", "strategy"}, exclude_none=True)
     asked: dict[str, Any] = {name: getattr(request, name) for name in SearchRequest.model_fields} | overrides
     asked |= dict.fromkeys(_READ - STRATEGY_FIELDS[strategy])
-    base = origin if origin.strategy == strategy or "space" in STRATEGY_FIELDS[strategy] else request
     if strategy == "grid":
-        asked["param_grid"] = near_values(grid_of(base, algorithm), members, search.neighbourhood)
+        asked["param_grid"] = near_values(grid_of(origin, algorithm), members, search.neighbourhood)
     else:
-        asked["space"] = near_space(space_of(base, algorithm), members, search.neighbourhood)
+        asked["space"] = near_space(space_of(origin, algorithm), members, search.neighbourhood)
     data_end = through + RIGHT_AFTER
     data_start = request.data_start
     if data_start is not None and request.data_end is not None:

@@ -159,9 +159,6 @@ def _not_covered(challenger: Version, champion: Version, tickers: tuple[str, ...
     """Why a challenger cannot be heard instead of the champion on some instruments; None: it can."""
     if not tickers:
         return None
-    if challenger.timeframe != champion.timeframe:
-        message = f"it answers bars of {challenger.timeframe}, and the champion those of {champion.timeframe}"
-        return Reason(code="other_timeframe", where="/tickers", message=message)
     both = {*challenger.tickers} & {*champion.tickers}
     if other := sorted({*tickers} - both):
         message = f"{', '.join(other)}: not covered by both versions; those are {', '.join(sorted(both)) or 'none'}"

@@ -78,12 +78,13 @@ class Coverage:
 
 
 def challenges(wanted: Version, serving: Version | None) -> bool:
-    """Whether a version is to answer beside the one that serves, on trial, and not to take its place.
+    """Whether a version is to answer the ticks of the one that serves beside it, on trial, and not to take its place.
 
     One that has served comes back as what it was.
     """
-    heard = serving is not None and serving.mode in ("live", "paper")
-    return heard and wanted.mode == "shadow" and wanted.deployed_at is None
+    if serving is None or serving.mode not in ("live", "paper"):
+        return False
+    return wanted.mode == "shadow" and wanted.deployed_at is None and wanted.timeframe == serving.timeframe
 
 
 def objection(wanted: Version, serving: Version | None) -> Reason | None:

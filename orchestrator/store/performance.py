@@ -36,12 +36,13 @@ async def save(
 ) -> None:
     """Write accounts, and how far was read for them: both, or neither."""
     for (ensemble, mode), account in changed.items():
-        await _put(tx, performance, {"ensemble": ensemble, "mode": mode, "account": account})
+        await put(tx, performance, {"ensemble": ensemble, "mode": mode, "account": account})
     for (topic, partition), offset in (read_to or {}).items():
-        await _put(tx, performance_read, {"topic": topic, "partition": partition, "next": offset})
+        await put(tx, performance_read, {"topic": topic, "partition": partition, "next": offset})
 
 
-async def _put(tx: AsyncSession, table: Table, row: Mapping[str, Any]) -> None:
+async def put(tx: AsyncSession, table: Table, row: Mapping[str, Any]) -> None:
+    """Write a row instead of the one that has its key, where there is one."""
     if not await insert_new(tx, table, [row]):
         this = [column == row[column.name] for column in table.primary_key]
         await tx.execute(update(table).where(*this).values(row))

@@ -94,6 +94,7 @@ def test_what_is_sent_again_is_on_its_topic_as_it_was(
                 clock=lambda: datetime.now(UTC),
                 may_resume=EVERYTHING,
                 resending=resending,
+                override="paper",
                 judge=JUDGE,
                 on_change=lambda: None,
             )

@@ -122,6 +122,12 @@ def test_a_feature_that_never_moved_is_above_its_threshold_as_soon_as_it_does() 
     assert window.outliers == 1.0
 
 
+def test_the_largest_numbers_have_a_profile_that_can_be_written() -> None:
+    found = profile_of(TRAINING * 2e307, NAMES, 60)
+    assert found is not None
+    assert Profile.load(found.dump()).dump() == found.dump()
+
+
 def test_a_window_is_of_so_many_days_or_of_whole_sessions() -> None:
     exchange, always = calendar_named(), calendar_named("24/7")
     assert [window_bars(each, exchange) for each in ("1d", "1w", "5m", "1h")] == [60, 60, 5 * 78, 60]

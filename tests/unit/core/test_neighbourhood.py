@@ -94,6 +94,8 @@ def test_neighbourhoods_of_neighbourhoods_do_not_become_a_point() -> None:
     origin = request()
     once = followed(origin)
     assert followed(once, origin).space == once.space
+    other = followed(origin, strategy="grid")
+    assert followed(other, origin, strategy="grid").param_grid == other.param_grid
 
 
 @pytest.mark.parametrize("strategy", STRATEGY_FIELDS)

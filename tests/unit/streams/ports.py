@@ -19,7 +19,7 @@ class FakeServing:
     """Serves whatever it is told to, in memory.
 
     Attributes:
-        answering: by ensemble.
+        answering: by slot.
         told: every version that was asked for, in order.
         broken: digests of versions that cannot be served.
         hindered: how often versions of these digests cannot be served yet.
@@ -47,20 +47,20 @@ class FakeServing:
         if self.hindered[wanted.digest]:
             self.hindered[wanted.digest] -= 1
             raise NotYet([Reason(code="hindered", where=wanted.ensemble, message="there is no room")])
-        self.answering[wanted.ensemble] = wanted
+        self.answering[wanted.slot] = wanted
 
     async def serving(self) -> dict[str, Standing | None]:
         if self.unreachable is not None:
             raise self.unreachable
         return {
-            ensemble: None if found is None else Standing(found, self.objections.get(found.digest, ()))
-            for ensemble, found in self.answering.items()
+            slot: None if found is None else Standing(found, self.objections.get(found.digest, ()))
+            for slot, found in self.answering.items()
         }
 
-    async def delete(self, ensemble: str) -> None:
+    async def delete(self, slot: str) -> None:
         if self.unreachable is not None:
             raise self.unreachable
-        self.answering.pop(ensemble, None)
+        self.answering.pop(slot, None)
 
 
 class FakeDrivers:

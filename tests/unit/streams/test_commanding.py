@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.core.lifecycle import State
 from orchestrator.core.resuming import EVERYTHING
-from orchestrator.store import ensembles, experiments, wishes
+from orchestrator.store import challengers, ensembles, experiments, retraining, wishes
 from orchestrator.store.database import Database
 from orchestrator.store.errors import DatabaseAway
 from schemas.base import Reason
@@ -39,6 +39,7 @@ class Desk:
             clock=Clock(),
             may_resume=EVERYTHING,
             resending=Resending(lambda *place: self.letters.get(place), self.publisher),
+            override="paper",
             judge=JUDGE,
             on_change=self._change,
         )
@@ -100,10 +101,10 @@ async def test_what_cannot_be_carried_out_is_buried_with_its_reasons_and_the_nex
     await desk.take(
         b"no command",
         command("cancel", "two", experiment="nobody"),
-        command("promote", "three", ensemble="bot", version=1),
+        command("retrain", "three", ensemble="bot"),
         command("cancel", "four", experiment=name),
     )
-    assert desk.buried[1:] == [["unknown_experiment"], ["not_supported"]]
+    assert desk.buried[1:] == [["unknown_experiment"], ["no_policy"]]
     assert len(desk.buried) == 3
     assert await desk.state(name) is State.CANCELLED
     assert [event.event for event in await events(desk.db, "experiment-events", name)] == ["accepted", "cancelled"]
@@ -195,11 +196,11 @@ async def judged(desk: Desk, number: int = 1) -> str:
     return name
 
 
-async def deployed(desk: Desk, number: int) -> None:
+async def deployed(desk: Desk, number: int, **fields: Any) -> None:
     """The next version of `bot`, served."""
     name = await founded(desk.db, number, State.SELECTED)
     async with desk.db.transaction() as tx:
-        version = await ensembles.propose(tx, proposal(name), NOW)
+        version = await ensembles.propose(tx, proposal(name, **fields), NOW)
         await ensembles.mark_deployed(tx, "bot", version, NOW)
 
 
@@ -253,3 +254,55 @@ async def test_an_ensemble_is_rolled_back_and_deleted_in_order_and_a_redelivery_
     await desk.take(command("roll_back", "four", ensemble="bot"), again)
     assert desk.buried == [["nothing_serves"]]
     assert await wanted(desk) == [2]
+
+
+async def on_trial(desk: Desk) -> None:
+    """Version 1 of `bot` is live, and version 2 its challenger."""
+    await deployed(desk, 1, mode="live")
+    name = await founded(desk.db, 2, State.SELECTED)
+    async with desk.db.transaction() as tx:
+        version = await ensembles.propose(tx, proposal(name, mode="shadow"), NOW)
+        await challengers.mark_shadowing(tx, "bot", version, NOW)
+
+
+async def test_a_challenger_is_heard_promoted_and_taken_back_each_once(desk: Desk) -> None:
+    await on_trial(desk)
+    why = {"code": "better", "message": "it earned more in 20 sessions", "where": ""}
+    canary = command("promote", "one", ensemble="bot", version=2, tickers=["AAPL"], reasons=[why])
+    whole = command("promote", "two", ensemble="bot", version=2)
+    await desk.take(canary, whole, canary, command("retire", "three", ensemble="bot", version=2))
+    assert desk.buried == [["not_shadowing"]]
+    told = [(event.event, event.command_id) for event in await events(desk.db, "retraining-events", "bot")]
+    assert told == [("shadowing", None), ("canary", "one"), ("promoted", "two")]
+    async with desk.db.transaction() as tx:
+        await ensembles.mark_deployed(tx, "bot", 2, NOW)
+    await desk.take(command("roll_back", "four", ensemble="bot", reasons=[why]))
+    async with desk.db.transaction() as tx:
+        await ensembles.mark_deployed(tx, "bot", 1, NOW)
+    taken_back = (await events(desk.db, "ensemble-events", "bot"))[-2]
+    assert (taken_back.event, [reason.code for reason in taken_back.reasons]) == ("rolled_back", ["better"])
+
+
+async def test_a_challenger_is_retired(desk: Desk) -> None:
+    await on_trial(desk)
+    await desk.take(command("retire", ensemble="bot", version=2), command("retire", "two", ensemble="bot", version=2))
+    assert desk.buried == [["not_shadowing"]]
+    assert (await events(desk.db, "retraining-events", "bot"))[-1].event == "retired"
+
+
+async def test_an_ensemble_has_the_policy_that_was_set_last_until_it_is_removed(desk: Desk) -> None:
+    await deployed(desk, 1)
+    await desk.take(
+        command("set_policy", "one", ensemble="bot", policy={"max_age_days": 30.0}),
+        command("set_policy", "two", ensemble="bot", policy={"max_age_days": 60.0}),
+        command("set_policy", "three", ensemble="nobody", policy={}),
+        command("remove_policy", "four", ensemble="nobody"),
+    )
+    assert desk.buried == [["unknown_ensemble"], ["unknown_policy"]]
+    async with desk.db.snapshot() as tx:
+        found = await retraining.policy_of(tx, "bot")
+    assert found is not None
+    assert (found.policy.max_age_days, found.command_id) == (60.0, "two")
+    await desk.take(command("remove_policy", "five", ensemble="bot"))
+    async with desk.db.snapshot() as tx:
+        assert await retraining.standing(tx) == {}

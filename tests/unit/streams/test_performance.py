@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from orchestrator.core.calendar import calendar_named
 from orchestrator.core.lifecycle import State
 from orchestrator.core.performance import Account
-from orchestrator.store import ensembles, performance
+from orchestrator.store import books, ensembles, performance
 from orchestrator.store.database import Database
 from orchestrator.store.tables import performance_read
 from schemas.base import Mode
@@ -22,7 +22,7 @@ from schemas.codec import write_signal
 from schemas.ensembles import EnsemblePerformance
 from schemas.envelope import encode
 from schemas.signals import Heartbeat
-from schemas.topics import ENSEMBLE_EVENTS, SIGNALS, SIGNALS_PAPER
+from schemas.topics import ENSEMBLE_EVENTS, SIGNALS, SIGNALS_PAPER, SIGNALS_SHADOW
 from serving.artifacts import Artifacts
 from serving.assemble import EnsembleAssembler
 from streams.decision import Moment, Sheet, decide
@@ -87,9 +87,9 @@ async def told(db: Database) -> list[EnsemblePerformance]:
 
 
 async def test_it_tells_what_following_the_signals_has_earned(db: Database) -> None:
-    books = await Books.open(db)
-    await books.take(records(whole()))
-    await books.tell(NOW)
+    kept = await Books.open(db)
+    await kept.take(records(whole()))
+    await kept.tell(NOW)
     (event,) = await told(db)
     # Decided at a close, carried out at the next one, held for a bar: of half of the stake.
     moves = (0.10, -0.10, 0.10, -0.10, 102 / 98.01 - 1)
@@ -118,30 +118,48 @@ async def test_what_was_read_counts_once_whatever_is_read_again_and_whoever_goes
 async def test_the_books_and_how_far_they_go_are_written_together(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    books = await Books.open(db)
-    await books.take(records(whole()[:3]))
+    kept = await Books.open(db)
+    await kept.take(records(whole()[:3]))
     before = await account(db)
 
-    put = performance._put
+    put = performance.put
 
     async def full(tx: AsyncSession, table: Table, row: Mapping[str, Any]) -> None:
         if table is performance_read:
             raise OSError("the disk is full")
         await put(tx, table, row)
 
-    monkeypatch.setattr(performance, "_put", full)
+    monkeypatch.setattr(performance, "put", full)
     with pytest.raises(OSError, match="full"):
-        await books.take(records(whole()[3:], first=3))
+        await kept.take(records(whole()[3:], first=3))
     assert await account(db) == before
     assert (await Books.open(db)).read_to == {(SIGNALS.name, 0): 3}
 
 
 async def test_modes_are_followed_by_themselves(db: Database) -> None:
-    books = await Books.open(db)
-    await books.take(records(whole()))
+    kept = await Books.open(db)
+    await kept.take(records(whole()))
     paper = [signal(number, mode="paper") for number in range(2)]
-    await books.take(records(paper, topic=SIGNALS_PAPER.name))
+    await kept.take(records(paper, topic=SIGNALS_PAPER.name))
     assert ((await account(db)).signals, (await account(db, "paper")).signals) == (6, 2)
+
+
+async def test_a_version_is_followed_wherever_it_is_heard(db: Database) -> None:
+    """A challenger is heard on another topic from some bar on, which may be read first; what it says twice is once."""
+    followed = await Books.open(db)
+    shadow = [signal(number, mode="shadow") for number in range(4)]
+    await followed.take(records(whole()[3:]) + records(shadow, topic=SIGNALS_SHADOW.name))
+    async with db.snapshot() as tx:
+        found = await books.of(tx, "alpha")
+        assert await books.every(tx) == {("alpha", 1): found[1]}
+    heard = await Books.open(db)
+    assert found[1].signals == 6
+    assert ((await account(db)).signals, (await account(db, "shadow")).signals) == (2, 4)
+    await heard.take(records(whole()))
+    async with db.snapshot() as tx:
+        assert await books.of(tx, "alpha") == found
+    figures = found[1].figures(252)
+    assert (figures.sessions, figures.hit_rate) == (4, 0.5)
 
 
 async def test_what_cannot_be_followed_is_passed_over(db: Database) -> None:
@@ -149,39 +167,39 @@ async def test_what_cannot_be_followed_is_passed_over(db: Database) -> None:
     strange = [None, b"{", encode(heartbeat), signal(0, ensemble="of-another"), signal(0, version=2)]
     after = datetime(2100, 1, 1, tzinfo=NOW.tzinfo)
     outside = [signal(0, event_time=after), whole()[0], signal(1, price=-1.0)]
-    books = await Books.open(db)
-    await books.take(records([*strange, *outside]))
+    kept = await Books.open(db)
+    await kept.take(records([*strange, *outside]))
     assert (await account(db)).signals == 1
-    assert books.read_to == {(SIGNALS.name, 0): 8}
+    assert kept.read_to == {(SIGNALS.name, 0): 8}
 
 
 async def test_an_instrument_that_a_later_version_no_longer_covers_is_given_up_at_a_price(db: Database) -> None:
-    books = await Books.open(db)
-    await books.take(records([signal(0, "IBM"), whole()[0]]))
+    kept = await Books.open(db)
+    await kept.take(records([signal(0, "IBM"), whole()[0]]))
     assert list((await account(db)).lines) == ["IBM 1h", "AAPL 1h"]
     assert (await account(db)).lines["IBM 1h"].bars == ()
 
 
 async def test_it_tells_when_a_session_closes_and_else_now_and_then(db: Database) -> None:
-    books = await Books.open(db)
+    kept = await Books.open(db)
     close = calendar_named("24/7").session_close(bar(72))
-    await books.take(records(whole()[:4]))
+    await kept.take(records(whole()[:4]))
     for moment in (close - HOUR, close + HOUR):
-        await books.tell(moment)
+        await kept.tell(moment)
     assert len(await told(db)) == 1
-    await books.take(records([signal(3, revision=1)], first=4))
-    await books.tell(close - HOUR + EVERY / 2)
+    await kept.take(records([signal(3, revision=1)], first=4))
+    await kept.tell(close - HOUR + EVERY / 2)
     assert len(await told(db)) == 1
-    await books.tell(close)
+    await kept.tell(close)
     assert len(await told(db)) == 2
-    await books.take(records(whole()[4:5], first=5))
-    await books.tell(close + timedelta(seconds=1))
+    await kept.take(records(whole()[4:5], first=5))
+    await kept.tell(close + timedelta(seconds=1))
     assert [each.signals for each in await told(db)] == [4, 4, 5]
 
 
 async def test_what_was_not_told_before_a_crash_is_told_after_it(db: Database) -> None:
-    books = await Books.open(db)
-    await books.take(records(whole()))
+    kept = await Books.open(db)
+    await kept.take(records(whole()))
     again = await Books.open(db)
     await again.tell(NOW)
     await (await Books.open(db)).tell(NOW + DAY)
@@ -189,7 +207,7 @@ async def test_what_was_not_told_before_a_crash_is_told_after_it(db: Database) -
 
 
 async def test_nothing_is_told_of_signals_without_a_price(db: Database) -> None:
-    books = await Books.open(db)
-    await books.take(records([signal(number, price=None) for number in range(len(PRICES))]))
-    await books.tell(NOW)
+    kept = await Books.open(db)
+    await kept.take(records([signal(number, price=None) for number in range(len(PRICES))]))
+    await kept.tell(NOW)
     assert await told(db) == []
