@@ -282,6 +282,7 @@ def _about(version: "Version") -> tuple[str, ...]:
 def _say(event: "Message") -> None:
     """Say which version serves now."""
     from schemas.ensembles import EnsembleDeployed
+    from schemas.retraining import ChallengerShadowing
 
-    if isinstance(event, EnsembleDeployed):
+    if isinstance(event, EnsembleDeployed | ChallengerShadowing):
         console.print(told_of(event), highlight=False, soft_wrap=True)

@@ -7,9 +7,11 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from orchestrator.core.calendar import calendar_named
 from orchestrator.core.gate import Override
 from orchestrator.core.models import UNJUDGED, at_odds
 from orchestrator.core.resuming import Resuming
+from orchestrator.core.retraining import faults
 from orchestrator.store import challengers, commands, ensembles, models, resuming, retraining, wishes
 from orchestrator.store.database import Database
 from schemas.base import Reason
@@ -164,8 +166,12 @@ class Commands:
 
 
 async def _set_policy(tx: AsyncSession, command: SetPolicy, now: datetime) -> Reasons:
-    if not await ensembles.versions(tx, command.ensemble):
+    known = await ensembles.versions(tx, command.ensemble)
+    if not known:
         return (ensembles.unknown(command.ensemble),)
+    about = ensembles.serving_of(known) or known[-1]
+    if found := faults(command.policy, about.tickers, calendar_named(about.manifest["calendar"]), now):
+        return found
     await retraining.set_policy(tx, command.ensemble, command.policy, command.command_id, now)
     return ()
 
@@ -207,8 +213,8 @@ async def _deploy_models(tx: AsyncSession, command: DeployEnsemble, now: datetim
     found = await models.of_digests(tx, command.models)
     if unknown := tuple(_unknown(digest) for digest in command.models if digest not in found):
         return unknown
-    if faults := tuple(at_odds([found[digest] for digest in command.models])):
-        return faults
+    if odds := tuple(at_odds([found[digest] for digest in command.models])):
+        return odds
     await models.wish(tx, command, now)
     return ()
 

@@ -21,14 +21,23 @@ from schemas.experiments import (
     GateVerdict,
     SurvivorsSelected,
 )
-from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, SIGNALS_BY_MODE, TRIAL_EVENTS, Topic
+from schemas.retraining import ChallengerShadowing
+from schemas.topics import (
+    ENSEMBLE_EVENTS,
+    EXPERIMENT_EVENTS,
+    RETRAINING_EVENTS,
+    SIGNALS_BY_MODE,
+    TRIAL_EVENTS,
+    Topic,
+)
 from schemas.trials import TrialCached, TrialCompleted, TrialFailed, TrialStoppedEarly
 from streams.reader import TopicReader
 from streams.source import Record
 
-FOLLOWED: tuple[Topic, ...] = (EXPERIMENT_EVENTS, TRIAL_EVENTS, ENSEMBLE_EVENTS)
+FOLLOWED: tuple[Topic, ...] = (EXPERIMENT_EVENTS, TRIAL_EVENTS, ENSEMBLE_EVENTS, RETRAINING_EVENTS)
 SLACK = timedelta(seconds=5)
 """How far the clocks of who asks and of the service may be apart."""
+_DEPLOYMENT = EnsembleDeploying | EnsembleDeployed | EnsembleFailed | ChallengerShadowing
 _BY_NAME = {topic.name: topic for topic in FOLLOWED}
 
 
@@ -150,6 +159,8 @@ class RequestStory:
             case EnsembleDeployed():
                 self.deployed = event
                 return self._end(True, told_of(event))
+            case ChallengerShadowing():
+                return self._end(True, told_of(event))
             case EnsembleFailed():
                 return self._end(False, f"deployment failed: {_told(event.reasons)}", event.reasons)
         return None
@@ -175,7 +186,7 @@ class RequestStory:
         return sentence
 
     def _is_mine(self, event: Message) -> bool:
-        if not self.deploys and isinstance(event, EnsembleDeploying | EnsembleDeployed | EnsembleFailed):
+        if not self.deploys and isinstance(event, _DEPLOYMENT):
             return False
         if isinstance(event, EnsembleFailed):
             return self._deploying == (event.ensemble, event.version)
@@ -200,8 +211,11 @@ def _told(reasons: tuple[Reason, ...]) -> str:
     return "; ".join(map(str, reasons)) or "no reason given"
 
 
-def told_of(event: EnsembleDeployed) -> str:
+def told_of(event: EnsembleDeployed | ChallengerShadowing) -> str:
     """Which version answers, and where."""
+    if isinstance(event, ChallengerShadowing):
+        beside = f"beside version {event.serving_version}, on {SIGNALS_BY_MODE['shadow'].name}"
+        return f"version {event.version} of {event.ensemble} is on trial {beside}, with {event.members} members"
     answers = f"answers live ticks on {SIGNALS_BY_MODE[event.mode].name} with {event.members} members"
     return f"version {event.version} of {event.ensemble} {answers}"
 
@@ -217,4 +231,5 @@ def opened(config: dict[str, Any], since: datetime) -> tuple[TopicReader, TopicR
     Trials are followed from `since` on. What tells of experiments and ensembles is little, and read from its beginning:
     the request may have been sent before, and have ended long ago.
     """
-    return TopicReader(config, [EXPERIMENT_EVENTS, ENSEMBLE_EVENTS]), TopicReader(config, [TRIAL_EVENTS], since=since)
+    told = [EXPERIMENT_EVENTS, ENSEMBLE_EVENTS, RETRAINING_EVENTS]
+    return TopicReader(config, told), TopicReader(config, [TRIAL_EVENTS], since=since)

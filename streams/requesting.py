@@ -18,12 +18,14 @@ from schemas.dead_letter import read_dead_letter
 from schemas.ensembles import EnsembleDeleted, EnsembleDeployed, EnsembleFailed
 from schemas.envelope import Undecodable, decode, encode, headers_of
 from schemas.experiments import ExperimentCancelled, ExperimentRejected, ExperimentWaiting, GateRefused
+from schemas.retraining import ChallengerShadowing
 from schemas.search import SearchRequest
 from schemas.topics import (
     COMMANDS,
     CONTROL,
     ENSEMBLE_EVENTS,
     EXPERIMENT_EVENTS,
+    RETRAINING_EVENTS,
     SEARCH_REQUESTS,
     Topic,
     dead_letter_topic,
@@ -135,7 +137,7 @@ def answer_to(config: dict[str, Any], command: Order, *, patience: float) -> Ans
         patience: seconds to wait.
     """
     deadline = time.monotonic() + patience
-    topics = [EXPERIMENT_EVENTS, ENSEMBLE_EVENTS, dead_letter_topic(COMMANDS)]
+    topics = [EXPERIMENT_EVENTS, ENSEMBLE_EVENTS, RETRAINING_EVENTS, dead_letter_topic(COMMANDS)]
     with TopicReader(config, topics, since=command.issued_at - SLACK) as reader:
         while time.monotonic() < deadline:
             for record in reader.read(0.1):
@@ -163,7 +165,7 @@ def answered(command: Order, event: Message) -> Answer | None:
             return Answer(event)
         case ExperimentWaiting() if isinstance(command, Resume) and event.experiment == command.experiment:
             return Answer(event)
-        case EnsembleDeployed() | EnsembleDeleted() if event.command_id == command.command_id:
+        case EnsembleDeployed() | EnsembleDeleted() | ChallengerShadowing() if event.command_id == command.command_id:
             return Answer(event)
         case EnsembleFailed() if event.command_id == command.command_id:
             return Answer(reasons=event.reasons)

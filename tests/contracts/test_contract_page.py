@@ -38,5 +38,5 @@ def test_the_examples_of_the_page_are_good_messages() -> None:
     assert [decode(SEARCH_REQUESTS.messages, text.encode()).strategy for text in requests] == ["grid", "grid"]
     assert decode(FEATURE_TICKS.messages, tick.encode()).ticker == "AAPL"
     kinds = [decode(COMMANDS.messages, line.encode()).command for line in commands.splitlines()]
-    assert kinds == ["deploy", "deploy", "add_member", "roll_back", "delete"]
+    assert kinds == ["deploy", "deploy", "add_member", "roll_back", "delete", "promote", "retire"]
     assert [decode(CONTROL.messages, line.encode()).control for line in controls.splitlines()] == ["halt", "lift"]

@@ -291,14 +291,17 @@ async def test_a_challenger_is_retired(desk: Desk) -> None:
 
 
 async def test_an_ensemble_has_the_policy_that_was_set_last_until_it_is_removed(desk: Desk) -> None:
-    await deployed(desk, 1)
+    await deployed(desk, 1, manifest={"calendar": "24/7"})
+    unknown = {"promotion": {"canary": ["IBM"]}}
     await desk.take(
+        command("set_policy", "zero", ensemble="bot", policy=unknown),
         command("set_policy", "one", ensemble="bot", policy={"max_age_days": 30.0}),
         command("set_policy", "two", ensemble="bot", policy={"max_age_days": 60.0}),
         command("set_policy", "three", ensemble="nobody", policy={}),
         command("remove_policy", "four", ensemble="nobody"),
     )
-    assert desk.buried == [["unknown_ensemble"], ["unknown_policy"]]
+    assert desk.buried[1:] == [["unknown_ensemble"], ["unknown_policy"]]
+    assert len(desk.buried) == 3
     async with desk.db.snapshot() as tx:
         found = await retraining.policy_of(tx, "bot")
     assert found is not None
