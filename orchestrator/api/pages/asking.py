@@ -17,11 +17,13 @@ from schemas.base import Reason
 from schemas.commands import AddMember, Command, DeployEnsemble, Promote, RollBack
 from schemas.ensembles import EnsembleDeployed, EnsembleFailed
 from schemas.experiments import ExperimentRejected, GateRefused
-from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS
+from schemas.retraining import ChallengerShadowing
+from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS, RETRAINING_EVENTS
 
 PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.3
 ACTOR = "dashboard"
+TOLD_ON = frozenset({EXPERIMENT_EVENTS.name, ENSEMBLE_EVENTS.name, RETRAINING_EVENTS.name})
 _DEPLOYING = (DeployEnsemble, AddMember, RollBack)
 """Commands that end when a version serves, and not when they are taken up."""
 
@@ -83,7 +85,7 @@ async def command(faces: Faces, wanted: Command, what: str) -> bool:
 
 async def _sent(faces: Faces, wanted: Command, note: ui.notification, what: str) -> Answer:
     try:
-        async with faces.feed.follow({EXPERIMENT_EVENTS.name, ENSEMBLE_EVENTS.name}) as events:
+        async with faces.feed.follow(TOLD_ON) as events:
             await faces.kafka.command(wanted)
             note.message = f"{what}: asked for"
             return await _answer(faces, events, wanted)
@@ -133,6 +135,9 @@ def told(event: object, command_id: str) -> Answer | None:
     match event:
         case EnsembleDeployed(command_id=whose) if whose == command_id:
             return Answer(f"version {event.version} of {event.ensemble} serves", good=True)
+        case ChallengerShadowing(command_id=whose) if whose == command_id:
+            champion = f"on trial beside version {event.serving_version}"
+            return Answer(f"version {event.version} of {event.ensemble} is {champion}", good=True)
         case EnsembleFailed(command_id=whose) if whose == command_id:
             return Answer(f"version {event.version} could not be served. {sentences(event.reasons)}", good=False)
         case ExperimentRejected(request_id=whose) if whose == command_id:

@@ -38,8 +38,15 @@ class Entry:
             self.shown.error = error
 
 
-def entry(field: Field, changed: Changed, value: Any = None) -> Entry:
-    """Put a field on the page that is being built, with a value; None: with its default."""
+def entry(field: Field, changed: Changed, value: Any = None, silent: str = "as the service is set") -> Entry:
+    """Put a field on the page that is being built.
+
+    Args:
+        field: what is entered.
+        changed: called whenever that changes.
+        value: what it begins with; None: with its default.
+        silent: what a choice without a default comes to where nothing is chosen.
+    """
     begun = field.default if value is None else value
     if field.kind == "flag":
         flag = ui.checkbox(field.label, value=bool(begun), on_change=changed).props("dense")
@@ -47,7 +54,7 @@ def entry(field: Field, changed: Changed, value: Any = None) -> Entry:
             flag.tooltip(field.about)
         return Entry(lambda: None if flag.value == field.default else flag.value)
     if field.kind == "choice":
-        silent = words(str(field.default)) if field.default is not None else "as the service is set"
+        silent = words(str(field.default)) if field.default is not None else silent
         options = {"": f"{silent} (default)"} | {each: words(each) for each in field.choices if each != field.default}
         start = "" if begun == field.default else str(begun)
         chosen = ui.select(options, value=start, label=field.label, on_change=changed)

@@ -124,7 +124,7 @@ class Form:
             return Entry(lambda: _hours(entered.read()), entered.shown)
         if field.path in WORDS:
             return words_entry(field, self._change, value or (), hint)
-        return entry(field, self._change, value)
+        return entry(field, self._change, value, silent="as the champion's")
 
     def _document(self) -> JsonObject:
         """The policy as it is entered; a rule that is off is left out, one without a field of its own is empty."""

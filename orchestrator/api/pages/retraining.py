@@ -1,8 +1,10 @@
 """Of an ensemble's page: what would have it trained anew, what has, and the challenger beside the champion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from nicegui import ui
+from nicegui.events import ValueChangeEventArguments
 
 from orchestrator.api import retraining
 from orchestrator.api.pages import charts
@@ -35,106 +37,153 @@ CLOSE = 0.8
 """How near a reading is that is worth looking at."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A reading as it is drawn: what differs less than that is not drawn anew."""
+
+    detector: str
+    of_it: str
+    says: str
+    percent: int
+    tone: str
+
+
+class _Part:
+    """A part of the page that is drawn anew only when what it shows has changed: else it misses clicks on their way."""
+
+    def __init__(self) -> None:
+        self._box = ui.element("div").style("display: contents")
+        self._shown: object = None
+
+    def show(self, shown: object, draw: Callable[[], None]) -> None:
+        """Draw it, unless it shows this already."""
+        if shown != self._shown:
+            self._shown = shown
+            self._box.clear()
+            with self._box:
+                draw()
+
+
 def section(faces: Faces, name: str) -> Refresh:
     """The section on the page that is being built; what it returns shows how things are."""
-    box = ui.element("div").style("display: contents")
-    shown: tuple[Retraining, list[Chapter]] | None = None
+    trial = _Part()
+    with ui.element("div").classes("beside"):
+        with panel():
+            head, near, notes = _Part(), _Part(), _Part()
+        with panel("What happened"):
+            timeline = _Part()
+    open_ = False
+
+    def opened(event: ValueChangeEventArguments) -> None:
+        nonlocal open_
+        open_ = event.value
 
     async def refresh() -> None:
-        nonlocal shown
         found = await retraining.of_ensemble(faces, name)
         story = chapters(found, await retraining.story(faces, name))[:MOST_CHAPTERS]
-        if (found, story) == shown:
-            # A button that is drawn anew misses the click that is on its way to it.
-            return
-        shown = (found, story)
-        box.clear()
-        with box:
-            _draw(faces, found, story)
+        trial.show((found.challenger, found.serving_version), lambda: _on_trial(faces, found))
+        standing = _stands(found)
+        head.show((standing, found.policy is None, found.serving_version), lambda: _head(faces, found, standing))
+        readings = [_shown(each) for each in found.readings]
+        near.show((readings, found.policy is None), lambda: _readings(found, readings, open_, opened))
+        said = _notes(found)
+        notes.show(said, lambda: _sentences(said))
+        timeline.show(story, lambda: _timeline(story))
 
     return refresh
 
 
-def _draw(faces: Faces, found: Retraining, story: Sequence[Chapter]) -> None:
-    if found.challenger is not None:
-        with panel():
-            _on_trial(faces, found, found.challenger)
-    with ui.element("div").classes("beside" if story else "").style("width: 100%"):
-        with panel():
-            _rules(faces, found)
-        if story:
-            with panel("What happened"):
-                _timeline(story)
-
-
-def _rules(faces: Faces, found: Retraining) -> None:
-    """What would trigger, and how near it is."""
-    policy = found.policy
+def _head(faces: Faces, found: Retraining, standing: tuple[str, str]) -> None:
+    """What can be done."""
     with ui.element("div").classes("head"):
         heading("Retraining")
-        _stands(found)
+        pill(*standing)
         ui.element("div").classes("grow")
-        if policy is not None and found.serving_version is not None:
+        if found.policy is not None and found.serving_version is not None:
             button("Retrain now", lambda: _ask_retrain(faces, found.ensemble), icon="model_training")
         leads = f"/ensembles/{found.ensemble}/policy"
-        button("Change policy" if policy else "Set a policy", lambda: ui.navigate.to(leads), icon="rule")
-    if policy is None:
+        button("Change policy" if found.policy else "Set a policy", lambda: ui.navigate.to(leads), icon="rule")
+
+
+def _readings(
+    found: Retraining,
+    readings: Sequence[Shown],
+    open_: bool,
+    opened: Callable[[ValueChangeEventArguments], None],
+) -> None:
+    """What would trigger, and how near it is."""
+    if found.policy is None:
         empty(
             "Nothing trains this ensemble anew by itself. A policy says when: by the calendar, by age, where it earns "
             "less than it should, or where its features drift."
         )
         return
-    nearest, others = found.readings[:NEAREST], found.readings[NEAREST:]
-    with ui.element("div").style("width: 100%"):
-        for each in nearest:
-            _reading(each)
-    if others:
-        with ui.expansion(f"{len(others)} more that are further away").classes("section"):
-            for each in others:
-                _reading(each)
-    if not found.readings:
+    if not readings:
         sentence(
             "Nothing fires by itself: it is trained anew when somebody asks."
             if found.serving_version is not None
             else "Detectors read what the version that serves is told, and none serves."
         )
-    for reason in found.held_back:
-        sentence(f"What fires now waits or joins: {reason.message}.")
-    rule = policy.policy
-    budget = "" if rule.trials_per_day is None else f" of {rule.trials_per_day:,}"
-    sentence(
-        f"After a trigger others join it for {span(3600 * rule.cooldown_hours)}. {found.trials_today:,}{budget} trials "
-        "were triggered within 24 hours."
-    ).classes("small")
+    with ui.element("div").style("width: 100%"):
+        for each in readings[:NEAREST]:
+            _reading(each)
+    if len(readings) > NEAREST:
+        more = ui.expansion(f"{len(readings) - NEAREST} more that are further away", value=open_)
+        with more.on_value_change(opened).classes("section"):
+            for each in readings[NEAREST:]:
+                _reading(each)
 
 
-def _stands(found: Retraining) -> None:
+def _notes(found: Retraining) -> list[str]:
+    """What else decides whether a rule that fires triggers."""
     if found.policy is None:
-        pill("no policy")
-    elif any(each.fires for each in found.readings):
-        pill("a rule fires", "bad")
-    elif any((each.nearness or 0.0) >= CLOSE for each in found.readings):
-        pill("a rule is close", "warn")
-    else:
-        pill("quiet", "good")
+        return []
+    rule = found.policy.policy
+    budget = "" if rule.trials_per_day is None else f" of {rule.trials_per_day:,}"
+    held = [f"What fires now waits or joins: {reason.message}." for reason in found.held_back]
+    cooldown = f"After a trigger others join it for {span(3600 * rule.cooldown_hours)}."
+    return [*held, f"{cooldown} {found.trials_today:,}{budget} trials were triggered within 24 hours."]
 
 
-def _reading(each: ReadingView) -> None:
-    reading = each.reading
-    near = each.nearness
-    tone = "bad" if each.fires else "warn" if near is not None and near >= CLOSE else ""
-    of_it = " · ".join(part for part in (reading.feature, reading.ticker) if part)
+def _sentences(said: Sequence[str]) -> None:
+    for each in said:
+        sentence(each).classes("small")
+
+
+def _stands(found: Retraining) -> tuple[str, str]:
+    """How near anything is, and its tone."""
+    if found.policy is None:
+        return "no policy", ""
+    if any(each.fires for each in found.readings):
+        return "a rule fires", "bad"
+    if any((each.nearness or 0.0) >= CLOSE for each in found.readings):
+        return "a rule is close", "warn"
+    return "quiet", "good"
+
+
+def _shown(each: ReadingView) -> Shown:
+    near = each.nearness or 0.0
+    return Shown(
+        detector=words(each.reading.detector),
+        of_it=" · ".join(part for part in (each.reading.feature, each.reading.ticker) if part),
+        says=says(each),
+        percent=round(100 * near),
+        tone="bad" if each.fires else "warn" if near >= CLOSE else "",
+    )
+
+
+def _reading(each: Shown) -> None:
     with ui.element("div").classes("reading"):
         with Text("div", ""):
-            Text("b", words(reading.detector).capitalize())
-            if of_it:
-                Text("span", f" {of_it}").classes("quiet")
-        gauge = ui.element("div").classes(f"gauge {tone}").props('role="meter" aria-valuemin=0 aria-valuemax=100')
-        gauge.props["aria-valuenow"] = round(100 * (near or 0.0))
-        gauge.props["aria-label"] = f"How near {reading.detector} {of_it} is to firing".replace("  ", " ")
+            Text("b", each.detector.capitalize())
+            if each.of_it:
+                Text("span", f" {each.of_it}").classes("quiet")
+        gauge = ui.element("div").classes(f"gauge {each.tone}").props('role="meter" aria-valuemin=0 aria-valuemax=100')
+        gauge.props["aria-valuenow"] = each.percent
+        gauge.props["aria-label"] = " ".join(f"How near {each.detector} {each.of_it} is to firing".split())
         with gauge:
-            ui.element("b").style(f"width: {100 * (near or 0.0):.1f}%")
-        Text("div", says(each)).classes(f"says {tone}")
+            ui.element("b").style(f"width: {each.percent}%")
+        Text("div", each.says).classes(f"says {each.tone}")
 
 
 def says(each: ReadingView) -> str:
@@ -155,8 +204,14 @@ def says(each: ReadingView) -> str:
     return f"{figure(reading.figure)} of {figure(reading.threshold)}{windows}"
 
 
-def _on_trial(faces: Faces, found: Retraining, challenger: ChallengerView) -> None:
-    """The challenger beside the champion."""
+def _on_trial(faces: Faces, found: Retraining) -> None:
+    """The challenger beside the champion, where there is one."""
+    if found.challenger is not None:
+        with panel():
+            _challenger(faces, found, found.challenger)
+
+
+def _challenger(faces: Faces, found: Retraining, challenger: ChallengerView) -> None:
     version, name = challenger.version, found.ensemble
     with ui.element("div").classes("head"):
         heading(f"Challenger: version {version.version}")
@@ -195,6 +250,8 @@ def _on_trial(faces: Faces, found: Retraining, challenger: ChallengerView) -> No
 
 
 def _timeline(story: Sequence[Chapter]) -> None:
+    if not story:
+        sentence("Nothing that is kept here any more.")
     with ui.element("ol").classes("timeline"):
         for each in story:
             with ui.element("li").classes(each.tone):

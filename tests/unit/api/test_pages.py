@@ -27,6 +27,7 @@ from orchestrator.store.tables import TrialStatus
 from schemas.base import Reason
 from schemas.ensembles import EnsembleDeployed
 from schemas.envelope import decode
+from schemas.retraining import ChallengerShadowing
 from schemas.search import SearchRequest
 from tests.contracts.store.makers import NOW, digest
 from tests.support.faces import FakeKafka, faces
@@ -103,6 +104,10 @@ def test_a_command_has_come_to_its_end_by_its_own_event_only() -> None:
     )
     assert told(event, "mine") == Answer("version 2 of bot serves", good=True)
     assert told(event, "another") is None
+    shared = event.model_dump(exclude={"event", "mode", "serving_version"})
+    shadowing = ChallengerShadowing(**shared, serving_version=1)
+    assert told(shadowing, "mine") == Answer("version 2 of bot is on trial beside version 1", good=True)
+    assert told(shadowing, "another") is None
 
 
 def test_what_decides_is_found_and_too_few_trials_say_nothing() -> None:
