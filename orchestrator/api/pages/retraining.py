@@ -74,7 +74,7 @@ def section(faces: Faces, name: str) -> Refresh:
             timeline = _Part()
     open_ = False
 
-    def opened(event: ValueChangeEventArguments) -> None:
+    def opened(event: ValueChangeEventArguments[bool]) -> None:
         nonlocal open_
         open_ = event.value
 
@@ -109,7 +109,7 @@ def _readings(
     found: Retraining,
     readings: Sequence[Shown],
     open_: bool,
-    opened: Callable[[ValueChangeEventArguments], None],
+    opened: Callable[[ValueChangeEventArguments[bool]], None],
 ) -> None:
     """What would trigger, and how near it is."""
     if found.policy is None:
