@@ -49,12 +49,14 @@ from streams.requesting import follow_request
 from streams.run_folder import RunFolder
 from streams.settings import Settings
 
-SWITCHES = (("IBM", "AAPL"), ("MSFT", "GOOG"))
-"""What each instrument is before the break, and after it."""
+SWITCHES = (("AAPL", "IBM"), ("MSFT", "GOOG"))
+"""What each instrument is before the break, and after it: a nervous share becomes a calm one, and the reverse."""
+BREAK = -1800
+"""The session of the break, counted from the end of the sample: early in 2006."""
 TIMEFRAME = "1d"
 BEFORE, AFTER = 60, 320
 """Sessions of the feed on each side of the break."""
-TRAINED_ON = 1500
+TRAINED_ON = 1400
 """Sessions before the feed; the window rolls on with each retraining."""
 BARS_PER_SECOND = 12.0
 PATIENCE_SECONDS = 180.0
@@ -196,13 +198,19 @@ def _show(display: Display, played: Played) -> None:
 
 def _features(settings: Settings) -> tuple[Bars, ...]:
     """Write the instruments' features, and give back the feed: the sessions around the break."""
-    closes, _ = samples.sample_bars(SWITCHES[0][0])
-    at = closes[-AFTER]
     for pair in SWITCHES:
-        samples.write_bars(settings.features_folder, _name(pair), *samples.switched_bars(*pair, at))
+        bars = samples.switched_bars(*pair, np.datetime64(_session(0).replace(tzinfo=None)))
+        samples.write_bars(settings.features_folder, _name(pair), *bars)
     source = ParquetFeatures(settings.features_folder, minimum_rows=BEFORE + AFTER)
-    start = _moment(closes[-AFTER - BEFORE])
-    return tuple(source.load(_name(pair), TIMEFRAME, start=start) for pair in SWITCHES)
+    return tuple(
+        source.load(_name(pair), TIMEFRAME, start=_session(-BEFORE), end=_session(AFTER)) for pair in SWITCHES
+    )
+
+
+def _session(place: int) -> datetime:
+    """The close of a session, counted from the break."""
+    closes, _ = samples.sample_bars(SWITCHES[0][0])
+    return _moment(closes[BREAK + place])
 
 
 def _name(pair: tuple[str, str]) -> str:
@@ -232,16 +240,18 @@ def _line(display: Display, settings: Settings, folder: RunFolder, feed: tuple[B
                 activity.advance_to(sent, ticks)
                 following.bar = _moment(feed[0].event_time[min(len(feed[0]), sent // len(feed)) - 1])
                 following.wait_while(following.is_searching, stop)
+                # A rate of the replay's own would catch up on what it has waited here.
+                time.sleep(1 / BARS_PER_SECOND)
 
-            replay(feed, config, rate=BARS_PER_SECOND, on_progress=on_progress)
-            following.wait_while(lambda: following.is_searching() or following.is_deploying(), stop)
-    return Played(story, _moment(feed[0].event_time[BEFORE]), time.monotonic() - begun)
+            replay(feed, config, rate=None, on_progress=on_progress)
+        with display.activity("the last sessions are settled, and looked at"):
+            following.wait_while(following.is_undecided, stop)
+    return Played(story, _session(0), time.monotonic() - begun)
 
 
 def _deploy_champion(
     display: Display, config: dict[str, Any], ensemble: str, feed: tuple[Bars, ...], stop: Event
 ) -> None:
-    closes, _ = samples.sample_bars(SWITCHES[0][0])
     asked = {
         "request_id": f"{ensemble}-request",
         "strategy": "grid",
@@ -249,8 +259,8 @@ def _deploy_champion(
         "tickers": [bars.ticker for bars in feed],
         "timeframe": TIMEFRAME,
         "param_grid": GRID,
-        "data_start": format_instant(_moment(closes[-AFTER - BEFORE - TRAINED_ON])),
-        "data_end": format_instant(_moment(feed[0].event_time[0])),
+        "data_start": format_instant(_session(-BEFORE - TRAINED_ON)),
+        "data_end": format_instant(_session(-BEFORE)),
         "requested_by": "demo",
         "deploy": {"auto": True, "ensemble_name": ensemble, "top_n": 3, "gate": False, "mode": "live"},
     }
@@ -314,10 +324,10 @@ class _Following:
         with self._lock:
             return bool(self._story.fired) and self._story.shadowing is None and self._story.outcome is None
 
-    def is_deploying(self) -> bool:
-        """Whether a challenger is promoted, and does not answer live ticks yet."""
+    def is_undecided(self) -> bool:
+        """Whether something was triggered, and it is not said yet what has come of it."""
         with self._lock:
-            return self._story.promoted and self._story.outcome is None
+            return bool(self._story.fired) and self._story.outcome is None
 
     def wait_while(self, busy: Callable[[], bool], stop: Event) -> None:
         """Return when it is so no longer.
