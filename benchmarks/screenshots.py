@@ -54,6 +54,8 @@ def pages(address: str) -> dict[str, str]:
         named = names(f"{address}/{listed}")
         if named:
             found[name] = f"/{path}/{named[0]}"
+    if "ensemble" in found:
+        found["policy"] = f"{found['ensemble']}/policy"
     return found
 
 

@@ -13,11 +13,13 @@ from orchestrator.features.sources import source_at
 from orchestrator.store.database import Database
 from schemas.search import SearchRequest
 from schemas.topics import MAX_MESSAGE_BYTES
+from serving.artifacts import Artifacts
 from streams import checks, metrics, ports, ray_head
 from streams.faces import KafkaFace, RayFace, ServeFace
 from streams.feed import KafkaFeed
 from streams.judging import judge
 from streams.kafka import client_config
+from streams.profiles import Profiles
 from streams.run_folder import RunFolder
 from streams.settings import Settings
 
@@ -78,6 +80,7 @@ async def composed(settings: Settings, folder: RunFolder, stack: AsyncExitStack)
         ray=RayFace(folder, utc_now),
         serve=serve,
         feed=feed,
+        profiles=Profiles(Artifacts(settings.artifacts_folder)),
         judge=trials,
         tickers=source.tickers,
         timeframes=source.timeframes,

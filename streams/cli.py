@@ -18,7 +18,10 @@ from streams.cli_experiments import app as experiments_app
 from streams.cli_experiments import cancel, resume
 from streams.cli_fingerprints import app as fingerprints_app
 from streams.cli_halts import app as halts_app
+from streams.cli_lineage import lineage
 from streams.cli_models import app as models_app
+from streams.cli_policies import app as policies_app
+from streams.cli_policies import retrain
 from streams.display import Display, show_rows
 from streams.run_folder import FolderInUse, RunFolder
 from streams.settings import Settings
@@ -37,12 +40,15 @@ broker_app = typer.Typer(no_args_is_help=True, help="The embedded Kafka broker."
 app.add_typer(broker_app, name="broker")
 app.add_typer(experiments_app, name="experiments")
 app.add_typer(ensembles_app, name="ensembles")
+app.add_typer(policies_app, name="policies")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(fingerprints_app, name="fingerprints")
 app.add_typer(halts_app)
 app.add_typer(models_app, name="models")
 app.command()(cancel)
 app.command()(resume)
+app.command()(retrain)
+app.command()(lineage)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """`orchestrator dead-letters`: what could not be handled, why, and having it handled after all."""
 
 import json
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,17 +8,12 @@ import typer
 
 from schemas.base import format_instant
 from streams.display import show_rows
-from streams.terminal import WRONG_USE, asked, broker_troubles, connection, console, fail, settings
+from streams.terminal import WRONG_USE, broker_troubles, connection, console, fail, settings
 
 if TYPE_CHECKING:
     # Imported when a command is called: `--help` must be quick.
     from orchestrator.api.ports import Letter
-    from orchestrator.store.commands import Standing
-    from orchestrator.store.database import Database
     from schemas.topics import Topic
-
-PATIENCE_SECONDS = 30.0
-LOOK_SECONDS = 0.2
 
 app = typer.Typer(no_args_is_help=True, help="What could not be handled: why, and having it handled after all.")
 Partition = Annotated[int, typer.Argument(min=0)]
@@ -79,43 +73,11 @@ def show(partition: Partition, offset: Offset, topic: Of = "search-requests.dlq"
 def resend(partition: Partition, offset: Offset, topic: Of = "search-requests.dlq") -> None:
     """Produce a dead letter's original again to the topic that it came from, once what was wrong has been put right."""
     from schemas.commands import ResendDeadLetter
-    from streams.ordering import identified
-    from streams.requesting import NotProduced, produce_command
+    from streams.ordering import identified, settle
 
     letters = _topic(topic)
-    command = identified(ResendDeadLetter, {"topic": letters.name, "partition": partition, "offset": offset})
-    with broker_troubles():
-        try:
-            produce_command(connection(settings()), command)
-        except NotProduced as error:
-            raise fail(str(error)) from None
-    found = _settled(command.command_id)
-    if found is None:
-        raise fail(
-            f"nothing heard of command {command.command_id} yet: it is on commands, and is carried out when the "
-            "service runs"
-        )
-    if found.reasons:
-        raise fail("\n".join(reason.message for reason in found.reasons))
+    settle(identified(ResendDeadLetter, {"topic": letters.name, "partition": partition, "offset": offset}))
     console.print(f"sent again to {letters.name.removesuffix('.dlq')}", highlight=False)
-
-
-def _settled(command_id: str) -> "Standing | None":
-    """What has become of a command; None: nothing yet, and long enough waited for."""
-    import asyncio
-
-    from orchestrator.store import commands
-
-    async def look(database: "Database") -> "Standing | None":
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            async with database.snapshot() as tx:
-                found = await commands.standing(tx, command_id)
-            if found is not None or time.monotonic() > deadline:
-                return found
-            await asyncio.sleep(LOOK_SECONDS)
-
-    return asked(look)
 
 
 def _topic(name: str) -> "Topic":

@@ -202,6 +202,55 @@ def roll_back(
 
 
 @app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="The ensemble's.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Absent: the one on trial.")] = None,
+    ticker: Annotated[
+        list[str] | None, typer.Option(help="As a canary, on this instrument alone; may be repeated.")
+    ] = None,
+) -> None:
+    """Make the challenger the champion; with --ticker, have it heard on some instruments first."""
+    from schemas.commands import Promote
+    from streams.ordering import identified, settle
+
+    number = version or _on_trial(name)
+    settle(identified(Promote, {"ensemble": name, "version": number, "tickers": ticker or []}), patience=DEPLOY_SECONDS)
+    if ticker:
+        console.print(f"version {number} of {name} is heard on {', '.join(ticker)}", highlight=False)
+    else:
+        console.print(f"version {number} of {name} serves", highlight=False)
+
+
+@app.command()
+def retire(
+    name: Annotated[str, typer.Argument(help="The ensemble's.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Absent: the one on trial.")] = None,
+) -> None:
+    """End the challenger; the champion goes on."""
+    from schemas.commands import Retire
+    from streams.ordering import identified, settle
+
+    number = version or _on_trial(name)
+    settle(identified(Retire, {"ensemble": name, "version": number}))
+    console.print(f"version {number} of {name} is retired", highlight=False)
+
+
+def _on_trial(name: str) -> int:
+    """The number of the ensemble's version that is on trial; where none is, the program ends with 1."""
+    from orchestrator.core.versions import VersionState
+    from orchestrator.store import ensembles
+
+    async def ask(database: "Database") -> "dict[int, VersionState]":
+        async with database.snapshot() as tx:
+            return await ensembles.states(tx, name)
+
+    found = [number for number, state in asked(ask).items() if state is VersionState.SHADOWING]
+    if not found:
+        raise fail(f"no version of {name} is on trial: `orchestrator ensembles show {name}` tells where each is")
+    return found[0]
+
+
+@app.command()
 def delete(name: Annotated[str, typer.Argument(help="The ensemble's.")]) -> None:
     """Stop serving an ensemble; its versions can serve again, by `roll-back` with --version."""
     from schemas.commands import Delete

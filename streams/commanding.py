@@ -52,8 +52,8 @@ class Commands:
         clock: the time.
         may_resume: what may be gone on with.
         resending: sends dead letters again.
-        judge: says what a search request amounts to.
         override: what may be heard that the gate has not let through.
+        judge: says what a search request amounts to.
         on_change: called when something is to be launched or ended.
     """
 
@@ -161,11 +161,6 @@ class Commands:
                 return await by_hand(tx, command, ready, now)
             case ResendDeadLetter():
                 return () if isinstance(ready, Ask) else ready
-        message = (
-            f"this version does not carry out {command.command} yet: cancel, resume, deploy, add_member, roll_back, "
-            "delete, promote, retire, set_policy, remove_policy and resend_dead_letter are what it knows"
-        )
-        return (Reason(code="not_supported", where="/command", message=message),)
 
 
 async def _set_policy(tx: AsyncSession, command: SetPolicy, now: datetime) -> Reasons:

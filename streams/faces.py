@@ -10,14 +10,14 @@ from urllib.parse import quote
 import httpx
 from confluent_kafka import KafkaException
 
-from orchestrator.api.ports import Cluster, Letter, NotSent, TopicState, Unreachable
+from orchestrator.api.ports import Cluster, Letter, NotSent, Sought, TopicState, Unreachable
 from orchestrator.core.errors import Refused
 from orchestrator.core.halting import Order
 from schemas.base import Reason, parse_instant
 from schemas.commands import Command
 from schemas.search import SearchRequest
 from schemas.topics import TOPICS
-from streams import halting, kafka, letters
+from streams import finding, halting, kafka, letters
 from streams.requesting import NotProduced, produce_command, produce_request
 from streams.run_folder import RunFolder
 from streams.serve_port import served_at
@@ -66,6 +66,10 @@ class KafkaFace:
     async def dead_letters(self, limit: int) -> Sequence[Letter]:
         """The newest dead letters of all topics."""
         return await _asked(partial(letters.newest, self._config, limit))
+
+    async def signal(self, signal_id: str, ticker: str | None, limit: int) -> Sought:
+        """Look for the signal of an id."""
+        return await _asked(partial(finding.find, self._config, signal_id, ticker, limit))
 
 
 class RayFace:

@@ -13,7 +13,18 @@ from orchestrator.api.asking import Remembered
 from orchestrator.api.describing import TITLE, described
 from orchestrator.api.ports import Faces
 from orchestrator.api.reading import Aim, Reading
-from orchestrator.api.routers import commands, ensembles, events, experiments, fingerprints, halts, searches, system
+from orchestrator.api.routers import (
+    commands,
+    ensembles,
+    events,
+    experiments,
+    fingerprints,
+    halts,
+    retraining,
+    searches,
+    signals,
+    system,
+)
 
 ANSWER_SECONDS = 10.0
 """Longer than this, what is asked counts as not ready."""
@@ -48,7 +59,7 @@ def create(faces: Faces, checks: Mapping[str, Check], exposition: Callable[[], b
     app.state.reading = Reading(faces.database, Aim(faces.limits.metric, faces.limits.mode))
     app.state.remembered = Remembered()
     problems.install(app)
-    for group in (searches, experiments, ensembles, commands, halts, fingerprints, system, events):
+    for group in (searches, experiments, ensembles, retraining, signals, commands, halts, fingerprints, system, events):
         app.include_router(group.router)
 
     @app.get("/health", tags=["system"])

@@ -14,6 +14,7 @@ from orchestrator.core.admission import STRATEGY_FIELDS
 from schemas.base import (
     Count,
     Instant,
+    Json,
     JsonObject,
     Mode,
     Name,
@@ -30,6 +31,7 @@ from schemas.base import (
 from schemas.control import HaltAction, Scope
 from schemas.envelope import decode
 from schemas.json_schema import ExactSchema
+from schemas.policies import Policy
 from schemas.predictions import PredictionRequest, Problem
 from schemas.search import SearchRequest, StrategyName
 
@@ -90,6 +92,32 @@ class GoBack(StrictPart):
     command_id: RequestId | None = None
 
 
+class RetrainNow(StrictPart):
+    """Why an ensemble is to be trained anew now."""
+
+    cause: dict[ShortText, Json] = Field(default_factory=dict)
+    """In the sender's own words."""
+    command_id: RequestId | None = None
+
+
+class PromoteChallenger(StrictPart):
+    """Which challenger is to be heard, and on what."""
+
+    version: Version | None = None
+    """Absent: the one on trial."""
+    tickers: Annotated[tuple[Ticker, ...], Field(max_length=1000)] = ()
+    """As a canary: it is heard on these alone, and the champion on the others. Empty: on all."""
+    command_id: RequestId | None = None
+
+
+class RetireChallenger(StrictPart):
+    """Which challenger is to answer no more."""
+
+    version: Version | None = None
+    """Absent: the one on trial."""
+    command_id: RequestId | None = None
+
+
 class HaltTrading(StrictPart):
     """A halt."""
 
@@ -137,6 +165,10 @@ _BODIES: tuple[type[BaseModel], ...] = (
     DeploySurvivors,
     NewMember,
     GoBack,
+    Policy,
+    RetrainNow,
+    PromoteChallenger,
+    RetireChallenger,
     HaltTrading,
     Letters,
     PredictionRequest,

@@ -13,11 +13,13 @@ from typing import Protocol
 
 from orchestrator.algorithms.base import Trainer
 from orchestrator.core.admission import Limits
+from orchestrator.core.drift import Profile
 from orchestrator.core.halting import Order
 from orchestrator.store.database import Database
 from schemas.base import JsonObject, Message, Reason
 from schemas.commands import Command
 from schemas.search import SearchRequest
+from schemas.signals import Signal
 
 
 class NotSent(Exception):
@@ -76,6 +78,37 @@ class Letter:
     reasons: tuple[Reason, ...]
     key: bytes | None
     value: bytes | None
+
+
+@dataclass(frozen=True)
+class FoundSignal:
+    """A signal, and where it lies."""
+
+    topic: str
+    partition: int
+    offset: int
+    produced_at: datetime
+    signal: Signal
+
+
+@dataclass(frozen=True)
+class Looked:
+    """How far back a topic was looked through for a signal."""
+
+    topic: str
+    records: int
+    back_to: datetime | None
+    """When the oldest record that was read was produced; None: there was none."""
+    whole: bool
+    """All that is kept was read."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What came of looking for a signal; where it was not found, how far was looked."""
+
+    found: FoundSignal | None
+    looked: tuple[Looked, ...]
 
 
 @dataclass(frozen=True)
@@ -138,6 +171,16 @@ class Kafka(Protocol):
         """The newest dead letters of all topics, newest first."""
         ...
 
+    async def signal(self, signal_id: str, ticker: str | None, limit: int) -> Sought:
+        """Look for the signal of an id, among the newest of each place and then backwards from the ends of the topics.
+
+        Args:
+            signal_id: its id.
+            ticker: its instrument: then far less is looked through; None: it is not known.
+            limit: records after which it is given up.
+        """
+        ...
+
 
 class Ray(Protocol):
     """The Ray cluster."""
@@ -185,6 +228,14 @@ class Feed(Protocol):
         ...
 
 
+class Profiles(Protocol):
+    """What the features of versions were like in training."""
+
+    async def of(self, ensemble: str, version: int, manifest: JsonObject) -> Mapping[str, Profile]:
+        """A version's profiles, by ticker; none where they are not kept."""
+        ...
+
+
 @dataclass(frozen=True)
 class Faces:
     """All that REST and the dashboard are made of.
@@ -195,6 +246,7 @@ class Faces:
         ray: the cluster.
         serve: predictions.
         feed: what happens.
+        profiles: what features were like in training.
         judge: how many trials a request makes; raises `orchestrator.core.errors.Refused` with every reason at once.
         tickers: those with bars of a timeframe, at the moment of asking.
         timeframes: those that any ticker has bars of.
@@ -210,6 +262,7 @@ class Faces:
     ray: Ray
     serve: Serve
     feed: Feed
+    profiles: Profiles
     judge: Callable[[SearchRequest, datetime], int]
     tickers: Callable[[str], Collection[str]]
     timeframes: Callable[[], Collection[str]]

@@ -39,7 +39,7 @@ from orchestrator.store.experiments import Experiment
 from orchestrator.store.listing import ExperimentsWanted, Page, Trained, TrialsWanted
 from orchestrator.store.tables import TrialStatus
 from orchestrator.store.trials import Trial
-from schemas.base import Mode
+from schemas.base import JsonObject, Mode
 from schemas.experiments import Survivor
 
 MOST_DOTS = 10_000
@@ -52,12 +52,13 @@ class NotFound(LookupError):
     Attributes:
         what: experiment, trial or ensemble.
         name: that was asked for.
+        detail: what is to be said besides; nothing where the name says all.
     """
 
-    def __init__(self, what: str, name: str) -> None:
+    def __init__(self, what: str, name: str, detail: str = "") -> None:
         self.what = what
         self.name = name
-        super().__init__(f"there is no {what} {name}")
+        super().__init__(f"there is no {what} {name}{detail}")
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,8 @@ class Reading:
         return EnsembleDetail(
             name=name,
             serving_version=None if serving is None else serving.version,
-            versions=tuple(map(_version_line, versions)),
-            members=_members(serving or versions[-1]),
+            versions=tuple(map(VersionLine.of, versions)),
+            members=_members((serving or versions[-1]).manifest),
             # A calendar takes a moment to be built the first time.
             performance=await asyncio.to_thread(_earned, accounts, {each.version: each for each in versions}),
         )
@@ -243,11 +244,23 @@ class Reading:
         Raises:
             NotFound: there is no ensemble of that name.
         """
+        return VersionState.DEPLOYED in (await self._states(name)).values()
+
+    async def challenger(self, name: str) -> int | None:
+        """The number of the version that is on trial beside the one that serves; None: none is.
+
+        Raises:
+            NotFound: there is no ensemble of that name.
+        """
+        states = await self._states(name)
+        return next((number for number, state in states.items() if state is VersionState.SHADOWING), None)
+
+    async def _states(self, name: str) -> dict[int, VersionState]:
         async with self._database.snapshot() as tx:
             states = await ensembles.states(tx, name)
         if not states:
             raise NotFound("ensemble", name)
-        return VersionState.DEPLOYED in states.values()
+        return states
 
     async def fingerprint_stats(self) -> FingerprintStats:
         """How much is known."""
@@ -342,28 +355,14 @@ def _ensemble_line(name: str, versions: Sequence[Version]) -> EnsembleLine:
     return EnsembleLine(
         name=name,
         serving_version=None if serving is None else serving.version,
-        serving=None if serving is None else _version_line(serving),
-        newest=_version_line(versions[-1]),
+        serving=None if serving is None else VersionLine.of(serving),
+        newest=VersionLine.of(versions[-1]),
         versions=len(versions),
     )
 
 
-def _version_line(version: Version) -> VersionLine:
-    manifest = version.manifest
-    told = {name: getattr(version, name) for name in VersionLine.model_fields if hasattr(version, name)}
-    return VersionLine.model_validate(
-        told | {name: manifest[name] for name in ("voting", "threshold", "trained_through")}
-    )
-
-
-def _members(version: Version) -> tuple[MemberLine, ...]:
-    return tuple(
-        MemberLine.model_validate(
-            {name: each[name] for name in MemberLine.model_fields if name in each}
-            | {"tickers": tuple(each["records"]), "algorithm": each.get("algorithm") or version.manifest["algorithm"]}
-        )
-        for each in version.manifest["members"]
-    )
+def _members(manifest: JsonObject) -> tuple[MemberLine, ...]:
+    return tuple(MemberLine.of(each, manifest["algorithm"]) for each in manifest["members"])
 
 
 def _earned(accounts: Mapping[Mode, Account], versions: Mapping[int, Version]) -> tuple[Earned, ...]:

@@ -1,13 +1,14 @@
 """The shapes of what is shown: REST answers with them, and the dashboard draws them."""
 
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.core.lifecycle import State
 from orchestrator.core.versions import VersionState
+from orchestrator.store.ensembles import Version
 from orchestrator.store.tables import TrialStatus
-from schemas.base import Instant, Mode, Reason, Scalar
+from schemas.base import Instant, JsonObject, Mode, Reason, Scalar
 from schemas.ensembles import FilledAt
 from schemas.experiments import GateVerdict, Survivor
 from schemas.search import SearchRequest
@@ -199,6 +200,13 @@ class VersionLine(View):
     deployed_at: Instant | None
     ended_at: Instant | None
 
+    @classmethod
+    def of(cls, version: Version) -> Self:
+        """The line of a version that the database has."""
+        manifest = version.manifest
+        told = {name: getattr(version, name) for name in VersionLine.model_fields if hasattr(version, name)}
+        return cls.model_validate(told | {name: manifest[name] for name in ("voting", "threshold", "trained_through")})
+
 
 class MemberLine(View):
     """One that votes."""
@@ -213,6 +221,13 @@ class MemberLine(View):
     artifact: str
     """Digest of its model."""
     feature_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, member: JsonObject, algorithm: str) -> Self:
+        """The line of a member as a manifest has it, whose members are of this algorithm unless they say otherwise."""
+        told = {name: member[name] for name in MemberLine.model_fields if name in member}
+        own = {"tickers": tuple(member["records"]), "algorithm": member.get("algorithm") or algorithm}
+        return cls.model_validate(told | own)
 
 
 class EnsembleLine(View):

@@ -39,6 +39,11 @@ class Standing:
     """What it asks for is still to be made."""
     made: Made | None
 
+    @property
+    def under_way(self) -> bool:
+        """What it asks for has not come to its end."""
+        return self.open or (self.made is not None and self.made.state is VersionState.WANTED)
+
 
 async def claim(tx: AsyncSession, command_id: str, raw: bytes, now: datetime) -> Reasons | None:
     """Claim a command's id. None: it is new; else why it was refused when it first came, nothing if it was done."""

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_MS = 90_000.0
 ENSEMBLE = "dashed"
-PAGES = ("", "search", "ensembles", f"ensembles/{ENSEMBLE}", "signals", "system")
+PAGES = ("", "search", "ensembles", f"ensembles/{ENSEMBLE}", f"ensembles/{ENSEMBLE}/policy", "signals", "system")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,13 @@ def choose(page: Page, label: str, *options: str) -> None:
     page.keyboard.press("Escape")
 
 
-def deploy(page: Page, members: int) -> None:
+def deploy(page: Page, members: int, heard: str = "") -> None:
     click(page, "Deploy survivors")
     page.get_by_label("Ensemble", exact=True).fill(ENSEMBLE)
     page.get_by_label("Members per ticker at most").fill(str(members))
+    if heard:
+        page.get_by_label("Heard", exact=True).click()
+        page.get_by_role("option", name=heard).click()
     page.get_by_role("checkbox", name="Only if the gate lets it through").click()
     confirm(page, "Deploy")
 
@@ -96,6 +99,39 @@ def test_a_search_is_asked_for_watched_deployed_asked_and_rolled_back(
         click(page, "Roll back")
         confirm(page, "Roll back")
         expect(page.get_by_text("version 1 serves", exact=True)).to_be_visible()
+        assert seen.complaints == []
+
+
+def test_a_policy_is_set_a_challenger_comes_and_is_retired_and_a_signal_goes_back_to_its_search(
+    service: Service, started: Browser, home: str
+) -> None:
+    with looking(started) as seen:
+        page = seen.page
+        seen.visit(f"{home}/ensembles/{ENSEMBLE}")
+        expect(page.get_by_text("Nothing trains this ensemble anew by itself")).to_be_visible()
+        click(page, "Set a policy")
+        schedule = page.get_by_label("Schedule, as cron")
+        schedule.fill("61 18 * * 5")
+        expect(page.locator(".q-field", has=schedule).get_by_role("alert")).to_contain_text("no cron")
+        schedule.fill("30 18 * * 5")
+        expect(page.get_by_text("Trained anew by its schedule")).to_be_visible()
+        click(page, "Save policy")
+        expect(page).to_have_url(f"{home}/ensembles/{ENSEMBLE}")
+        expect(page.get_by_label("How near schedule is to firing")).to_be_visible()
+
+        deploy(page, 1, heard="shadow: on signals.shadow")
+        expect(page.get_by_role("heading", name="Challenger: version 3")).to_be_visible()
+        expect(page.get_by_text("challenger in shadow", exact=True)).to_be_visible()
+        click(page, "Retire")
+        confirm(page, "Retire")
+        expect(page.get_by_role("heading", name="Challenger: version 3")).to_be_hidden()
+        expect(page.get_by_text("version 1 serves", exact=True)).to_be_visible()
+        assert seen.complaints == []
+
+        seen.visit(f"{home}/signals")
+        page.locator("tbody tr a").first.click()
+        expect(page.get_by_role("heading", name="What was asked, and why")).to_be_visible()
+        expect(page.get_by_role("heading", name="Champions before")).to_be_visible()
         assert seen.complaints == []
 
 

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.algorithms.base import Trainer, trainer
-from orchestrator.api.ports import Cluster, Event, Faces, Letter, TopicState
+from orchestrator.api.ports import Cluster, Event, Faces, FoundSignal, Letter, Looked, Sought, TopicState
 from orchestrator.core.admission import Limits
+from orchestrator.core.drift import Profile
 from orchestrator.core.halting import Order
 from orchestrator.store.database import Database
-from schemas.base import Message, Reason
+from schemas.base import JsonObject, Message, Reason
 from schemas.commands import Command
 from schemas.search import SearchRequest
+from schemas.signals import Signal
 from streams.judging import Judge
 
 NOW = datetime(2026, 1, 15, 21, 0, tzinfo=UTC)
@@ -41,6 +43,7 @@ class FakeKafka:
     searches: list[SearchRequest] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     halts: dict[str, Order] = field(default_factory=dict)
+    signals: list[Signal] = field(default_factory=list)
     failure: Exception | None = None
 
     async def search(self, request: SearchRequest) -> None:
@@ -68,6 +71,12 @@ class FakeKafka:
     async def dead_letters(self, limit: int) -> Sequence[Letter]:
         self._fail()
         return [LETTER][:limit]
+
+    async def signal(self, signal_id: str, ticker: str | None, limit: int) -> Sought:
+        self._fail()
+        kept = [each for each in self.signals if ticker in (None, each.ticker)][:limit]
+        found = [FoundSignal("signals", 0, 7, NOW, each) for each in kept if each.id == signal_id]
+        return Sought(found[0] if found else None, (Looked("signals", len(kept), NOW, whole=True),))
 
     def _fail(self) -> None:
         if self.failure is not None:
@@ -135,6 +144,13 @@ class FakeFeed:
         return [each for each in reversed(self.kept) if each.topic in topics][:limit]
 
 
+class FakeProfiles:
+    """Nothing is known of any training."""
+
+    async def of(self, ensemble: str, version: int, manifest: JsonObject) -> Mapping[str, Profile]:
+        return {}
+
+
 def faces(database: Database, data_dir: Path = Path("data")) -> Faces:
     """Ports that have nothing to tell yet; one algorithm, and daily bars of three tickers."""
     algorithms: Mapping[str, Trainer] = {"elasticnet": trainer("elasticnet")}
@@ -145,6 +161,7 @@ def faces(database: Database, data_dir: Path = Path("data")) -> Faces:
         ray=FakeRay(),
         serve=FakeServe(),
         feed=FakeFeed(),
+        profiles=FakeProfiles(),
         judge=lambda request, now: judge(request, now).trials,
         tickers=_tickers,
         timeframes=lambda: ("1d",),

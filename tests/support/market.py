@@ -6,10 +6,22 @@ from typing import Any
 from orchestrator.core.lifecycle import State
 from orchestrator.core.models import RegisteredModel
 from orchestrator.core.performance import Account
-from orchestrator.store import commands, ensembles, experiments, fingerprints, models, performance, requests, trials
+from orchestrator.store import (
+    commands,
+    ensembles,
+    experiments,
+    fingerprints,
+    models,
+    performance,
+    requests,
+    retraining,
+    trials,
+)
 from orchestrator.store.database import Database
 from orchestrator.store.fingerprints import Fingerprint
+from schemas.base import JsonObject
 from schemas.experiments import ExperimentCompleted, GateRefused, Survivor, SurvivorsSelected
+from schemas.policies import DriftRule, OutlierRule, Policy
 from tests.contracts.store.makers import (
     NOW,
     REASON,
@@ -20,8 +32,11 @@ from tests.contracts.store.makers import (
     later,
     planned,
     proposal,
+    search,
 )
 
+POLICY = Policy(schedule="30 18 * * 5", drift=DriftRule(), outliers=OutlierRule(), max_age_days=90.0)
+CAUSE: JsonObject = {"kind": "drift", "ensemble": "bot", "ticker": "AAPL", "feature": "rsi_14", "figure": 0.4}
 SEARCHED, RUNNING, ENSEMBLE, MODEL = "my_search", "under_way", "bot", "champion"
 REJECTED = "turned_down"
 MANIFEST: dict[str, Any] = {
@@ -38,6 +53,7 @@ MANIFEST: dict[str, Any] = {
             "metric": 1.25,
             "weight": 1.0,
             "configuration": {"alpha": 0.1},
+            "fingerprint": digest(1),
             "artifact": digest(5),
             "feature_names": ["rsi_14"],
             "records": {"AAPL": {}},
@@ -55,6 +71,11 @@ async def fill(db: Database) -> None:
     await _deployed(db, SEARCHED, "deploy-1")
     await _deployed(db, SEARCHED, "deploy-2")
     async with db.transaction() as tx:
+        await retraining.set_policy(tx, ENSEMBLE, POLICY, "policy-1", NOW)
+        request = search("retrain.bot.1", requested_by="policy", cause=CAUSE, parent=SEARCHED)
+        request_id = await retraining.next_request_id(tx, ENSEMBLE)
+        fired = retraining.Trigger(request_id, ENSEMBLE, 2, "drift", CAUSE, 4, [{**CAUSE, "ticker": "IBM"}], later(5))
+        await retraining.fire(tx, fired, request, 2, later(5))
         await performance.save(tx, {(ENSEMBLE, "paper"): Account(version=2, since=NOW, through=later(60), signals=3)})
         await models.register(tx, _model())
         await commands.claim(tx, "deploy-2", b"{}", NOW)

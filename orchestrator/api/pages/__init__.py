@@ -7,7 +7,17 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import RedirectResponse
 from nicegui import core, ui
 
-from orchestrator.api.pages import ensemble, ensembles, experiment, experiments, new_search, signals, system
+from orchestrator.api.pages import (
+    ensemble,
+    ensembles,
+    experiment,
+    experiments,
+    new_search,
+    policy,
+    signal,
+    signals,
+    system,
+)
 from orchestrator.api.pages.look import PATH
 from orchestrator.api.ports import Faces
 from orchestrator.api.reading import Aim, Reading
@@ -16,7 +26,7 @@ RECONNECT_SECONDS = 20.0
 """A browser that was away for less goes on where it was."""
 FASTEST = 1
 """Files are packed as they are asked for: packing them well takes longer than sending what that saves."""
-_PAGES = (experiments, experiment, new_search, ensembles, ensemble, signals, system)
+_PAGES = (experiments, experiment, new_search, ensembles, ensemble, policy, signals, signal, system)
 
 
 def mount(app: FastAPI, faces: Faces) -> None:

@@ -14,7 +14,7 @@ from orchestrator.core.errors import Refused
 from orchestrator.core.halting import Order
 from orchestrator.store import commands
 from schemas.base import Reason
-from schemas.commands import AddMember, Command, DeployEnsemble, RollBack
+from schemas.commands import AddMember, Command, DeployEnsemble, Promote, RollBack
 from schemas.ensembles import EnsembleDeployed, EnsembleFailed
 from schemas.experiments import ExperimentRejected, GateRefused
 from schemas.topics import ENSEMBLE_EVENTS, EXPERIMENT_EVENTS
@@ -118,9 +118,14 @@ async def _seen(faces: Faces, wanted: Command) -> Answer:
             reasons = await commands.outcome(tx, wanted.command_id)
         if reasons:
             return Answer(f"refused. {sentences(reasons)}", good=False)
-        if reasons is not None and not isinstance(wanted, _DEPLOYING):
+        if reasons is not None and not _deploys(wanted):
             return Answer("done", good=True)
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _deploys(wanted: Command) -> bool:
+    """Whether a command ends when a version serves; as a canary, the champion still does."""
+    return isinstance(wanted, _DEPLOYING) or (isinstance(wanted, Promote) and not wanted.tickers)
 
 
 def told(event: object, command_id: str) -> Answer | None:

@@ -65,6 +65,33 @@ def equity(profit: Sequence[float]) -> Options:
     )
 
 
+def trial_of_strength(curves: Mapping[str, Sequence[float]], next_look: int | None) -> Options:
+    """Cumulated profit of the champion and its challenger by session, in percent of the stake, and the next look."""
+    colours = [GREY, BLUE]
+    lines = []
+    for (name, profit), colour in zip(curves.items(), colours, strict=False):
+        earned = 100 * np.concatenate(([0.0], np.cumsum(np.asarray(profit, dtype=np.float64))))
+        kept = np.unique(np.linspace(0, len(earned) - 1, min(MOST_POINTS, len(earned))).round().astype(int))
+        lines.append(_line(name, kept, earned, color=colour))
+    most = max((len(profit) for profit in curves.values()), default=0)
+    if next_look is not None and lines:
+        lines[-1]["markLine"] = {
+            "symbol": "none",
+            "silent": True,
+            "animation": False,
+            "lineStyle": {"color": QUIET, "type": "dashed"},
+            "label": {"formatter": "next look", "color": QUIET, "fontSize": 11, "position": "insideEndTop"},
+            "data": [{"xAxis": next_look}],
+        }
+    return _chart(
+        grid=_grid(top=34),
+        legend={"top": 0, "textStyle": {"color": QUIET}},
+        xAxis=_axis("value", name="sessions of both", max=max(most, next_look or 0, 1), minInterval=1),
+        yAxis=_axis("value", split=True, unit="%", scale=True),
+        series=lines,
+    )
+
+
 def parallel(dots: Sequence[Dot], metric: str, higher_is_better: bool) -> tuple[Options, int]:
     """Configurations as lines over their hyper-parameters, coloured by the metric; and how many of them are drawn."""
     drawn = _drawn([each for each in dots if each.metric is not None], higher_is_better)

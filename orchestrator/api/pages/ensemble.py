@@ -8,6 +8,7 @@ from orchestrator.api.pages.deploying import ask_deploy, ask_member
 from orchestrator.api.pages.look import NONE, TONES, figure, moment, percent, place, said, words
 from orchestrator.api.pages.parts import button, confirm, empty, fact, facts, heading, panel, pill, sentence
 from orchestrator.api.pages.predicting import prediction
+from orchestrator.api.pages.retraining import section
 from orchestrator.api.pages.shell import frame
 from orchestrator.api.pages.tables import Column, Listing, Row, act, link, long
 from orchestrator.api.pages.tables import pill as pill_cell
@@ -17,7 +18,7 @@ from orchestrator.api.views import Earned, EnsembleDetail, MemberLine, VersionLi
 from orchestrator.core.versions import VersionState
 from orchestrator.store.listing import Page
 from schemas.commands import Delete, RollBack
-from schemas.topics import ENSEMBLE_EVENTS
+from schemas.topics import ENSEMBLE_EVENTS, RETRAINING_EVENTS
 
 MEMBERS = (
     Column("member", "Member"),
@@ -70,6 +71,7 @@ async def _build(faces: Faces, reading: Reading, found: EnsembleDetail) -> None:
     async def again(version: str) -> None:
         _ask_again(faces, found.name, int(version))
 
+    retrained = section(faces, found.name)
     with panel("Versions"):
         numbered = Listing(VERSIONS, versions, rows=0, on_act=again)
     with panel("Members"):
@@ -87,6 +89,7 @@ async def _build(faces: Faces, reading: Reading, found: EnsembleDetail) -> None:
             # A button that is drawn anew misses the click that is on its way to it.
             _head(faces, head, found)
             shown = found
+        await retrained()
         await listed.refresh()
         await numbered.refresh()
         if asked != (found.serving_version or -1):
@@ -99,7 +102,7 @@ async def _build(faces: Faces, reading: Reading, found: EnsembleDetail) -> None:
         return event.key == found.name
 
     await refresh()
-    live.follow(faces, {ENSEMBLE_EVENTS.name}, refresh, wanted=mine)
+    live.follow(faces, {ENSEMBLE_EVENTS.name, RETRAINING_EVENTS.name}, refresh, wanted=mine)
 
 
 def _head(faces: Faces, box: ui.element, found: EnsembleDetail) -> None:

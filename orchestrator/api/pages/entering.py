@@ -25,42 +25,50 @@ class Entry:
 
     def __init__(self, read: Read, shown: ui.input | ui.number | ui.select | None = None) -> None:
         self.read = read
-        self._shown = shown
+        self.shown = shown
 
     @property
     def tells(self) -> bool:
         """Whether an error can be shown beside it."""
-        return self._shown is not None
+        return self.shown is not None
 
     def complain(self, error: str | None) -> None:
         """Show an error; None: there is none."""
-        if self._shown is not None and self._shown.error != error:
-            self._shown.error = error
+        if self.shown is not None and self.shown.error != error:
+            self.shown.error = error
 
 
-def entry(field: Field, changed: Changed) -> Entry:
-    """Put a field on the page that is being built."""
+def entry(field: Field, changed: Changed, value: Any = None) -> Entry:
+    """Put a field on the page that is being built, with a value; None: with its default."""
+    begun = field.default if value is None else value
     if field.kind == "flag":
-        flag = ui.checkbox(field.label, value=bool(field.default), on_change=changed).props("dense")
+        flag = ui.checkbox(field.label, value=bool(begun), on_change=changed).props("dense")
         if field.about:
             flag.tooltip(field.about)
         return Entry(lambda: None if flag.value == field.default else flag.value)
     if field.kind == "choice":
         silent = words(str(field.default)) if field.default is not None else "as the service is set"
         options = {"": f"{silent} (default)"} | {each: words(each) for each in field.choices if each != field.default}
-        chosen = ui.select(options, value="", label=field.label, on_change=changed)
+        start = "" if begun == field.default else str(begun)
+        chosen = ui.select(options, value=start, label=field.label, on_change=changed)
         _about(chosen, field)
         return Entry(lambda: chosen.value or None, chosen)
     if field.kind in ("whole", "number"):
-        figure = ui.number(
-            field.label, value=field.default, on_change=changed, precision=0 if field.kind == "whole" else None
-        )
+        figure = ui.number(field.label, value=begun, on_change=changed, precision=0 if field.kind == "whole" else None)
         figure.props("step=any" if field.kind == "number" else "step=1")
         _about(figure, field)
         return Entry(lambda: _changed(figure.value, field), figure)
-    text = ui.input(field.label, placeholder="2012-03-01" if field.kind == "instant" else "", on_change=changed)
+    hint = "2012-03-01" if field.kind == "instant" else ""
+    text = ui.input(field.label, value="" if value is None else str(value), placeholder=hint, on_change=changed)
     _about(text, field)
     return Entry(lambda: _instant(text.value) if field.kind == "instant" else (text.value or None), text)
+
+
+def words_entry(field: Field, changed: Changed, values: Sequence[str], hint: str = "") -> Entry:
+    """Words between commas."""
+    text = ui.input(field.label, value=", ".join(values), placeholder=hint, on_change=changed)
+    _about(text, field)
+    return Entry(lambda: [each.strip() for each in (text.value or "").split(",") if each.strip()] or None, text)
 
 
 def values_entry(name: str, values: Sequence[Scalar], changed: Changed) -> Entry:

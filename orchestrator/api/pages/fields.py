@@ -23,6 +23,22 @@ LABELS = {
     "data_end": "Bars until",
     "holdout": "Hold-out, sessions",
     "parent": "Follows the experiment",
+    "schedule": "Schedule, as cron",
+    "max_age_days": "Oldest, days",
+    "cooldown_hours": "Cool-down, hours",
+    "trials_per_day": "Trials a day at most",
+    "quiet": "Quiet hours",
+    "performance/sessions": "Sessions that count",
+    "drift/windows": "Windows in a row",
+    "outliers/share": "Share of ticks",
+    "search/holdout": "Hold-out, sessions",
+    "search/num_samples": "Samples",
+    "promotion/auto": "Promote by rule",
+    "promotion/sessions": "Sessions to a look",
+    "promotion/looks": "Looks",
+    "promotion/canary": "Canary, instruments",
+    "promotion/canary_sessions": "Sessions as a canary",
+    "promotion/demote": "Take it back where it falls below its band",
 }
 """Where the field's own name says too little."""
 

@@ -27,6 +27,7 @@ TONES: Final[Mapping[str, str]] = {
     "completed": "good",
     "stopped_early": "quiet",
     "wanted": "accent",
+    "shadowing": "accent",
     "superseded": "quiet",
     "rolled_back": "warn",
     "BUY": "good",

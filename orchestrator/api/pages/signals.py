@@ -1,6 +1,7 @@
 """The page of signals: the tape as it runs, and a ticker's price with what was said at it."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from nicegui import ui
 
@@ -62,7 +63,10 @@ async def _build(faces: Faces) -> None:
 
     with tape:
         listing = Listing(COLUMNS, rows, rows=0)
-        sentence(f"Newest first, {MOST_ROWS} at most; a signal is late news once its bar is over.").classes("small")
+        sentence(
+            f"Newest first, {MOST_ROWS} at most; a signal is late news once its bar is over. The link at its bar leads "
+            "to what it goes back to."
+        ).classes("small")
 
     async def refresh() -> None:
         nonlocal shown
@@ -168,6 +172,7 @@ def _row(each: Signal | TickSkipped) -> Row:
     return {
         "id": each.id,
         **row,
+        "at": link(_bar(each), f"{place('signals', each.id)}?ticker={quote(each.ticker)}"),
         "signal": pill(MARKS[each.signal], TONES[each.signal]),
         "target": HELD.get(each.target_position, NONE),
         "score": figure(each.score, 3),

@@ -41,11 +41,10 @@ async def one(command_id: Annotated[str, Path(pattern=pattern_of(RequestId))], r
     made = found.made
     failed = made is not None and made.state is VersionState.FAILED
     reasons = found.reasons or (made.reasons if failed and made is not None else ())
-    waits = found.open or (made is not None and made.state is VersionState.WANTED)
     return answer(
         CommandView(
             command_id=command_id,
-            state="refused" if reasons or failed else "under_way" if waits else "done",
+            state="refused" if reasons or failed else "under_way" if found.under_way else "done",
             received_at=found.received_at,
             reasons=reasons,
             ensemble=None if made is None else made.ensemble,

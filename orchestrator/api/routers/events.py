@@ -20,6 +20,7 @@ TopicName = Literal[
     "experiment-events",
     "trial-events",
     "ensemble-events",
+    "retraining-events",
     "signals",
     "signals.replay",
     "signals.paper",

@@ -39,8 +39,8 @@ class Desk:
             clock=Clock(),
             may_resume=EVERYTHING,
             resending=Resending(lambda *place: self.letters.get(place), self.publisher),
-            judge=JUDGE,
             override="paper",
+            judge=JUDGE,
             on_change=self._change,
         )
 
@@ -104,7 +104,7 @@ async def test_what_cannot_be_carried_out_is_buried_with_its_reasons_and_the_nex
         command("retrain", "three", ensemble="bot"),
         command("cancel", "four", experiment=name),
     )
-    assert desk.buried[1:] == [["unknown_experiment"], ["not_supported"]]
+    assert desk.buried[1:] == [["unknown_experiment"], ["no_policy"]]
     assert len(desk.buried) == 3
     assert await desk.state(name) is State.CANCELLED
     assert [event.event for event in await events(desk.db, "experiment-events", name)] == ["accepted", "cancelled"]
