@@ -15,6 +15,7 @@ from orchestrator.algorithms.base import Configuration, trainer
 from orchestrator.core.canonical import digest
 from orchestrator.core.dataset import Terms
 from orchestrator.core.draft import Candidate, EnsembleDraft
+from orchestrator.core.drift import Profile, profile_of
 from orchestrator.core.lifecycle import LINE, State
 from orchestrator.store import ensembles, experiments, requests
 from orchestrator.store.database import Database
@@ -29,6 +30,7 @@ TICKERS = tuple(f"BENCH{number}" for number in range(8))
 FEATURES = tuple(f"feature_{number:02d}" for number in range(20))
 TIMEFRAME = "1m"
 MEMBERS = 5
+WINDOW = 60
 ROWS = 1_000
 """Of training and calibration each."""
 TRACEPARENT: list[tuple[str, str | bytes | None]] = [
@@ -66,6 +68,11 @@ def _candidates(algorithm: str, ticker: str, seed: int) -> Iterator[Candidate]:
         )
 
 
+def _profile(seed: int) -> Profile | None:
+    """Of the features that the candidates of a seed were trained on."""
+    return profile_of(np.random.default_rng(seed).normal(size=(2 * ROWS, len(FEATURES)))[:ROWS], FEATURES, WINDOW)
+
+
 def assembled(ensemble: str, algorithm: str, artifacts: Path) -> dict[str, Any]:
     """The manifest of an ensemble on every ticker, kept with all that it names in a folder of artifacts."""
     candidates = [each for seed, ticker in enumerate(TICKERS) for each in _candidates(algorithm, ticker, seed)]
@@ -83,6 +90,7 @@ def assembled(ensemble: str, algorithm: str, artifacts: Path) -> dict[str, Any]:
         cost=dict.fromkeys(TICKERS, 0.0001),
         trained_through=datetime(2020, 1, 1, tzinfo=UTC),
         data_hash=dict.fromkeys(TICKERS, "d" * 64),
+        profiles={ticker: profile for ticker in TICKERS if (profile := _profile(TICKERS.index(ticker)))},
     )
     return dict(EnsembleAssembler(Artifacts(artifacts)).assemble(draft).manifest)
 

@@ -9,7 +9,8 @@ times; the median of three turns is told, each of a third of the ticks. The last
 status is 1 where a target is missed.
 
 Parts: throughput (ours, exactly once, Quix Streams, Faust, bare librdkafka), latency (ours and bare librdkafka at 1,000
-ticks/s, and ours beside a search that keeps every core busy), trees (XGBoost and LightGBM members).
+ticks/s, and ours beside a search that keeps every core busy), trees (XGBoost and LightGBM members), detectors (ours
+with and without a policy whose detectors watch every tick).
 """
 
 import argparse
@@ -34,6 +35,7 @@ import psutil
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from benchmarks.detectors import detectors
 from benchmarks.feed import FEATURES, MEMBERS, TICKERS, Feed, assembled, produce, want
 from benchmarks.paced import paced, signal_id
 from benchmarks.targets import Figures, missed
@@ -402,7 +404,7 @@ def _say(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("throughput", "latency", "trees")
+    parts = ("throughput", "latency", "trees", "detectors")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--ticks", type=int, default=TICKS)
     asked = parser.parse_args()
@@ -426,6 +428,9 @@ def main() -> int:
                 some = min(ticks, TREE_TICKS)
                 for algorithm in ("xgboost_regressor", "lightgbm_regressor"):
                     table[algorithm] = throughput(bench, some, python, algorithm, turns=1, everyone=False)
+            if "detectors" in asked.parts:
+                with bench.service("elasticnet") as service:
+                    table["detectors"] = detectors(service, service.folder.path, ENSEMBLE, ticks)
     failed = missed(table)
     for each in failed:
         _say(f"missed: {each}")

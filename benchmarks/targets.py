@@ -47,6 +47,7 @@ TARGETS: Mapping[str, Sequence[Target]] = {
     "under_search": (Target("under_search.over_idle", at_most=3.0),),
     "xgboost_regressor": (Target("xgboost_regressor.over_quix_streams", at_least=1.5),),
     "lightgbm_regressor": (Target("lightgbm_regressor.over_quix_streams", at_least=1.5),),
+    "detectors": (Target("detectors.lost", at_most=0.1),),
     "again": (
         Target("again.fits", at_most=0),
         Target("again.drivers", at_most=0),

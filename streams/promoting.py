@@ -29,9 +29,6 @@ Order = commands.Promote | commands.Retire | RollBack
 class Promoting:
     """Orders what the rules say."""
 
-    def __init__(self) -> None:
-        self._ordered: set[str] = set()
-
     async def see_to(self, database: Database, case: Case, now: datetime) -> bool:
         """Order what follows from the books, once; whether the version that serves is to give way to one before it.
 
@@ -42,9 +39,7 @@ class Promoting:
         if order is not None:
             await self._order(database, order, now)
         back = await self._taken_back(database, case, now)
-        if back is not None:
-            await self._order(database, back, now)
-        return back is not None
+        return back is not None and await self._order(database, back, now)
 
     async def _taken_back(self, database: Database, case: Case, now: datetime) -> RollBack | None:
         order = below_band(case, now)
@@ -53,21 +48,21 @@ class Promoting:
         async with database.snapshot() as tx:
             before = await gone_back_to(tx, case.champion)
             promoted = await was_promoted(tx, case.champion)
-        return order if before and promoted else None
+        return order.model_copy(update={"version": before[0].version}) if before and promoted else None
 
-    async def _order(self, database: Database, order: Order, now: datetime) -> None:
-        if order.command_id in self._ordered:
-            return
+    async def _order(self, database: Database, order: Order, now: datetime) -> bool:
+        """Order something, unless it was ordered before; False: it was refused."""
+        async with database.snapshot() as tx:
+            refused = await store.outcome(tx, order.command_id)
+        if refused is not None:
+            return not refused
 
         async def write(tx: AsyncSession) -> bool:
-            if await store.outcome(tx, order.command_id) is not None:
-                return False
-            await outbox.order(tx, COMMANDS, order.ensemble, order.command_id, order, now)
-            return True
+            return await outbox.order(tx, COMMANDS, order.ensemble, order.command_id, order, now)
 
         if await database.commit(write):
             log.info("ordered", command=order.command, command_id=order.command_id, reasons=[*map(str, order.reasons)])
-        self._ordered.add(order.command_id)
+        return True
 
 
 def on_trial(case: Case, now: datetime) -> commands.Promote | commands.Retire | None:

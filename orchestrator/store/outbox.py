@@ -68,8 +68,11 @@ async def append_all(
     return numbered
 
 
-async def order(tx: AsyncSession, topic: Topic, key: str, message_id: str, message: Message, now: datetime) -> None:
-    """Queue a request or a command, whose id says what it is: asked for twice, it is carried out once."""
+async def order(tx: AsyncSession, topic: Topic, key: str, message_id: str, message: Message, now: datetime) -> bool:
+    """Queue a request or a command, whose id says what it is: asked for twice, it is carried out once.
+
+    False: it is queued already.
+    """
     row = {
         "message_id": f"{topic.name}:{message_id}",
         "topic": topic.name,
@@ -78,7 +81,7 @@ async def order(tx: AsyncSession, topic: Topic, key: str, message_id: str, messa
         "headers": headers_of(message, message_id=message_id, source=SOURCE, time=now),
         "created_at": now,
     }
-    await insert_new(tx, outbox, [row])
+    return bool(await insert_new(tx, outbox, [row]))
 
 
 async def pending(tx: AsyncSession, limit: int) -> list[OutboxRow]:

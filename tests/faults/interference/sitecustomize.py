@@ -123,13 +123,15 @@ def orders_stop(module: Any) -> None:
     """Moments: amid the transaction that orders what a rule says, and after it."""
     order, ordered = module.outbox.order, module.Promoting._order
 
-    async def ordering(*what: Any) -> None:
-        await order(*what)
+    async def ordering(*what: Any) -> Any:
+        new = await order(*what)
         stop_at("amid-order")
+        return new
 
-    async def done(self: Any, *what: Any) -> None:
-        await ordered(self, *what)
+    async def done(self: Any, *what: Any) -> Any:
+        found = await ordered(self, *what)
         stop_at("after-order")
+        return found
 
     class Ordering:
         pass
