@@ -160,7 +160,7 @@ def _let(found: SignalLineage) -> None:
             what = words(str(given.get("command", "command")))
             _line("Command", f"{what} {found.command.command_id}{by}, {moment(found.command.received_at)} UTC")
         _line("Version", f"{version.version}, {words(version.state)}", f"/ensembles/{found.ensemble}")
-        _line("Deployed", f"{moment(version.deployed_at)} UTC")
+        _line("Deployed", "never" if version.deployed_at is None else f"{moment(version.deployed_at)} UTC")
         _line("Trained through", f"{moment(version.trained_through)} UTC")
         _line("Digest", version.digest)
 

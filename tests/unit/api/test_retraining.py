@@ -60,7 +60,7 @@ def test_the_form_has_every_field_of_a_policy() -> None:
     paths = {path for section in SECTIONS.values() for path in section.split()} | {*CALENDAR.split()}
     paths |= {path for _, listed in RULES.values() for path in listed.split()}
     listed = {"quiet"}
-    parts = {
+    parts: dict[str, Any] = {
         name: next(
             (
                 each.model_fields
