@@ -137,7 +137,7 @@ def _asked(found: SignalLineage) -> None:
         if found.trigger is not None:
             joined = f"; {len(found.trigger.joined)} joined it" if found.trigger.joined else ""
             of_it = f" of version {found.trigger.version}"
-            _line("Trigger", f"{caused(found.trigger.cause)}{of_it}, {moment(found.trigger.fired_at)} UTC{joined}")
+            _line("Trigger", f"{words(found.trigger.kind)}{of_it}, {moment(found.trigger.fired_at)} UTC{joined}")
 
 
 def _let(found: SignalLineage) -> None:
