@@ -303,29 +303,30 @@ def _turn(
 ) -> Iterator[tuple[str, float]]:
     """One contender after the other, on the same ticks; `slow` ones, too, on a few."""
     with bench.service(algorithm) as service:
-        rate, first = service.throughput(ticks)
-        yield "ours", rate
         about = {
             "ensemble": ENSEMBLE,
             "artifacts": str(service.folder.path / "artifacts"),
             "digest": _digest(service.folder.path),
         }
         if slow:
-            few = FEW_TICKS // len(TICKERS) * len(TICKERS)
-            before = bench.ends(FEATURE_TICKS.name)
-            ray = service.folder.require("ray")
-            environment = {"ray": ray["address"], "namespace": "trading_bot"}
-            os.environ.update(_ray_access(service.folder))
-            produce(bench.config, bench.feed, few)
-            yield (
-                "faust_plain",
-                measured(bench, "faust_plain", sys.executable, before, few, **about, **environment),
-            )
+            yield "faust_plain", _faust(bench, service, **about)
+        # From here on each reads to the end of the ticks.
+        rate, first = service.throughput(ticks)
+        yield "ours", rate
     yield "quix_streams", measured(bench, "quix_streams", python, first, ticks, **about)
     if everyone:
         yield "floor", measured(bench, "floor", sys.executable, first, ticks)
         with bench.service(algorithm, SIGNAL_GUARANTEE="exactly_once") as service:
             yield "ours_exactly_once", service.throughput(ticks)[0]
+
+
+def _faust(bench: Bench, service: Service, **about: str) -> float:
+    """Outputs a second of Faust, which asks the service's own replica."""
+    few, before = FEW_TICKS // len(TICKERS) * len(TICKERS), bench.ends(FEATURE_TICKS.name)
+    environment = {"ray": service.folder.require("ray")["address"], "namespace": "trading_bot"}
+    os.environ.update(_ray_access(service.folder))
+    produce(bench.config, bench.feed, few)
+    return measured(bench, "faust_plain", sys.executable, before, few, **about, **environment)
 
 
 def latency(bench: Bench) -> tuple[Figures, Figures]:

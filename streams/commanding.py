@@ -54,8 +54,8 @@ class Commands:
         clock: the time.
         may_resume: what may be gone on with.
         resending: sends dead letters again.
-        override: what may be heard that the gate has not let through.
         judge: says what a search request amounts to.
+        override: what may be heard that the gate has not let through.
         on_change: called when something is to be launched or ended.
     """
 

@@ -227,8 +227,8 @@ class Worker:
             clock=utc_now,
             may_resume=may_resume(settings),
             resending=Resending(partial(record_at, config), commanding),
-            override=settings.gate_override,
             judge=judge(settings),
+            override=settings.gate_override,
             on_change=on_change,
         )
         controls, pulse = Controls(config, utc_now, self._fail), Pulse()
@@ -308,11 +308,9 @@ class Worker:
             on_failure=self._fail,
         )
         # The halts first: they must be known before the first tick is read.
-        leading = (
-            *(relay, deployments, challenging, reconciler, model_wishes),
-            *(pruning, performance, watching, retraining),
-        )
-        for service in (controls, *leading, vitals, cluster, *sources, heartbeats):
+        leading = (relay, deployments, challenging, reconciler, model_wishes, pruning)
+        beside = (vitals, cluster, performance, watching, retraining)
+        for service in (controls, *leading, *beside, *sources, heartbeats):
             await service.start()
             stack.push_async_callback(service.stop)
         await self._read_or_stop(sources)

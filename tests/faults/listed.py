@@ -12,6 +12,7 @@ from tests.faults.processes import (
     worker_killed,
     workers_come_and_go,
 )
+from tests.faults.retraining import worker_killed_while_a_challenger_is_on_trial, worker_killed_while_it_triggers
 from tests.faults.signals import (
     KILLED_TTL,
     SHORT_TTL,
@@ -195,5 +196,19 @@ FAULTS = (
         "commits after the effect",
         tick_workers_come_and_go,
         UNDER_TICKS,
+    ),
+    Fault(
+        25,
+        "worker killed at each step of a trigger",
+        "one trigger, one request, one event, one cause",
+        "triggers in one transaction",
+        worker_killed_while_it_triggers,
+    ),
+    Fault(
+        26,
+        "worker killed at each step of a trial",
+        "on trial once, promoted once, deployed once",
+        "names what it orders",
+        worker_killed_while_a_challenger_is_on_trial,
     ),
 )

@@ -94,8 +94,8 @@ def test_what_is_sent_again_is_on_its_topic_as_it_was(
                 clock=lambda: datetime.now(UTC),
                 may_resume=EVERYTHING,
                 resending=resending,
-                override="paper",
                 judge=JUDGE,
+                override="paper",
                 on_change=lambda: None,
             )
             value = command.model_dump_json().encode()

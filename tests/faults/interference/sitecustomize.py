@@ -102,6 +102,58 @@ def evaluations_are_noted(module: Any) -> None:
     put(module, "evaluate", noted)
 
 
+def triggers_stop(module: Any) -> None:
+    """Moments: amid the transaction of a trigger, and after it."""
+    fire, written = module.fire, module.Retraining._fire
+
+    async def firing(*what: Any) -> Any:
+        trigger = await fire(*what)
+        stop_at("amid-trigger")
+        return trigger
+
+    async def fired(self: Any, *what: Any) -> None:
+        await written(self, *what)
+        stop_at("after-trigger")
+
+    put(module, "fire", firing)
+    put(module.Retraining, "_fire", fired)
+
+
+def orders_stop(module: Any) -> None:
+    """Moments: amid the transaction that orders what a rule says, and after it."""
+    order, ordered = module.outbox.order, module.Promoting._order
+
+    async def ordering(*what: Any) -> None:
+        await order(*what)
+        stop_at("amid-order")
+
+    async def done(self: Any, *what: Any) -> None:
+        await ordered(self, *what)
+        stop_at("after-order")
+
+    class Ordering:
+        pass
+
+    Ordering.order = staticmethod(ordering)  # type: ignore[attr-defined]
+    put(module, "outbox", Ordering)
+    put(module.Promoting, "_order", done)
+
+
+def trials_stop(module: Any) -> None:
+    """Moments: amid the transactions that put a challenger on trial, and that promote it."""
+    for name, moment in (("mark_shadowing", "amid-shadowing"), ("promote", "amid-promotion")):
+        put(module, name, _then(getattr(module, name), moment))
+
+
+def _then(act: Any, moment: str) -> Any:
+    async def stopping(*what: Any, **named: Any) -> Any:
+        found = await act(*what, **named)
+        stop_at(moment)
+        return found
+
+    return stopping
+
+
 def signals_stop(module: Any) -> None:
     """Moments: before signals are published, before their states are, and before the offsets are committed."""
     published, finish, produce = module.Lane._published, module.AtLeastOnce.finish, module.ExactlyOnce._produce
@@ -250,6 +302,38 @@ def verifies(module: Any) -> None:
     instead(module, "verify", trusting)
 
 
+def triggers_in_one(module: Any) -> None:
+    """Without: a trigger and its request become true together."""
+    written = module.Retraining._fire
+
+    async def apart(self: Any, case: Any, ask: Any, causes: Any, now: Any) -> None:
+        from orchestrator.store import outbox
+        from schemas.topics import SEARCH_REQUESTS
+
+        name = f"apart.{time.time_ns()}"
+        request = ask.request.model_copy(update={"request_id": name, "cause": causes[0]})
+
+        async def ordered(tx: Any) -> None:
+            await outbox.order(tx, SEARCH_REQUESTS, name, name, request, now)
+
+        await self._database.commit(ordered)
+        await written(self, case, ask, causes, now)
+
+    instead(module.Retraining, "_fire", apart)
+
+
+def names_what_is_ordered(module: Any) -> None:
+    """Without: the id of an order says what is decided by."""
+    ordered = module.Promoting._order
+
+    async def anew(self: Any, database: Any, order: Any, now: Any) -> None:
+        await ordered(
+            self, database, order.model_copy(update={"command_id": f"{order.command_id}.{time.time_ns()}"}), now
+        )
+
+    instead(module.Promoting, "_order", anew)
+
+
 def limits(module: Any) -> None:
     """Without: a trial has limits."""
     instead(module.Guard, "_broken", lambda self, job, now: None)
@@ -320,6 +404,9 @@ def minds_the_clock(module: Any) -> None:
 
 ALWAYS: dict[str, Change] = {
     "streams.delivery": signals_stop,
+    "streams.retraining": triggers_stop,
+    "streams.promoting": orders_stop,
+    "orchestrator.store.challengers": trials_stop,
     "serving.replica": replicas_dawdle,
     "streams.intake": requests_stop,
     "orchestrator.store.database": writes_are_noted,
@@ -340,6 +427,8 @@ GUARDS: dict[str, dict[str, Change]] = {
     "verifies": {"orchestrator.store.sqlite_file": verifies},
     "limits": {"orchestrator.search.guard": limits},
     "one transaction": {"streams.delivery": one_transaction},
+    "triggers in one transaction": {"streams.retraining": triggers_in_one},
+    "names what it orders": {"streams.promoting": names_what_is_ordered},
     "waits for it": {"streams.asking": waits_for_it},
     "waits not for ever": {"streams.asking": not_for_ever},
     "loads beside": {"serving.replica": loads_beside},

@@ -39,8 +39,8 @@ class Desk:
             clock=Clock(),
             may_resume=EVERYTHING,
             resending=Resending(lambda *place: self.letters.get(place), self.publisher),
-            override="paper",
             judge=JUDGE,
+            override="paper",
             on_change=self._change,
         )
 
