@@ -133,7 +133,7 @@ def rules(policy: "Policy") -> list[str]:
     """What a policy fires by, in words."""
     found = {
         f"schedule {policy.schedule}": policy.schedule,
-        f"age above {policy.max_age_days} d": policy.max_age_days,
+        f"age above {policy.max_age_days or 0:g} d": policy.max_age_days,
         "performance": policy.performance,
         "drift": policy.drift,
         "outliers": policy.outliers,

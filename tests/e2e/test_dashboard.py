@@ -114,7 +114,7 @@ def test_a_policy_is_set_a_challenger_comes_and_is_retired_and_a_signal_goes_bac
         schedule.fill("61 18 * * 5")
         expect(page.locator(".q-field", has=schedule).get_by_role("alert")).to_contain_text("no cron")
         schedule.fill("30 18 * * 5")
-        expect(page.get_by_text("Trained anew by its schedule")).to_be_visible()
+        expect(page.get_by_text("Trained anew by schedule")).to_be_visible()
         click(page, "Save policy")
         expect(page).to_have_url(f"{home}/ensembles/{ENSEMBLE}")
         expect(page.get_by_label("How near schedule is to firing")).to_be_visible()

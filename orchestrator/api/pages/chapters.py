@@ -49,8 +49,7 @@ def chapters(found: Retraining, told: Sequence[Told]) -> list[Chapter]:
 
 def _triggered(trigger: TriggerView) -> Chapter:
     joined = f"; {_times(len(trigger.joined))} since, joined" if trigger.joined else ""
-    reasons = f". {_said(trigger.reasons)}" if trigger.reasons else ""
-    text = f"{caused(trigger.cause)}{joined}. {_became(trigger)}{reasons}"
+    text = f"{caused(trigger.cause)}{joined}. {_because(_became(trigger), trigger.reasons)}"
     link = None if trigger.experiment is None else f"/experiments/{trigger.experiment}"
     tone = "bad" if trigger.outcome is RequestOutcome.REJECTED or trigger.reasons else "warn"
     return Chapter(trigger.fired_at, "triggered", tone, text, link, trigger.experiment or "")
@@ -74,27 +73,31 @@ def _of(event: Told) -> Chapter | None:
             text = f"{version} answers the champion's ticks on signals.shadow"
             return Chapter(at, "challenger in shadow", "accent", text)
         case ChallengerCanary(tickers=()):
-            text = f"{version} is heard nowhere any more. {_said(event.reasons)}"
-            return Chapter(at, "canary over", "warn", text.strip())
+            return Chapter(at, "canary over", "warn", _because(f"{version} is heard nowhere any more", event.reasons))
         case ChallengerCanary():
-            text = f"{version} is heard on {', '.join(event.tickers)}. {_said(event.reasons)}"
-            return Chapter(at, "canary", "accent", text.strip())
+            heard = f"{version} is heard on {', '.join(event.tickers)}"
+            return Chapter(at, "canary", "accent", _because(heard, event.reasons))
         case ChallengerPromoted():
-            return Chapter(at, "promoted", "good", f"{version} is to be the champion. {_said(event.reasons)}".strip())
+            return Chapter(at, "promoted", "good", _because(f"{version} is to be the champion", event.reasons))
         case ChallengerRetired():
-            return Chapter(at, "retired", "quiet", f"{version} answers no more. {_said(event.reasons)}".strip())
+            return Chapter(at, "retired", "quiet", _because(f"{version} answers no more", event.reasons))
         case EnsembleDeployed():
             return Chapter(at, "serves", "good", f"{version}, {event.mode}, {event.members} members")
         case EnsembleRolledBack():
-            text = f"from {version} to version {event.serving_version}. {_said(event.reasons)}"
-            return Chapter(at, "rolled back", "bad", text.strip())
+            back = f"from {version} to version {event.serving_version}"
+            return Chapter(at, "rolled back", "bad", _because(back, event.reasons))
         case EnsembleFailed():
-            return Chapter(at, "failed", "bad", f"{version}. {_said(event.reasons)}".strip())
+            return Chapter(at, "failed", "bad", _because(version, event.reasons))
         case EnsembleDeleted():
             return Chapter(at, "deleted", "bad", f"{version} served last")
         case EnsembleDeploying():
             return None
     return None
+
+
+def _because(text: str, reasons: Sequence[Reason]) -> str:
+    """What happened, and why."""
+    return f"{text}: {_said(reasons)}" if reasons else text
 
 
 def _said(reasons: Sequence[Reason]) -> str:

@@ -33,6 +33,7 @@ LABELS = {
     "outliers/share": "Share of ticks",
     "search/holdout": "Hold-out, sessions",
     "search/num_samples": "Samples",
+    "search/num_generations": "Generations",
     "promotion/auto": "Promote by rule",
     "promotion/sessions": "Sessions to a look",
     "promotion/looks": "Looks",

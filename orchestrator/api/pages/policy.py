@@ -196,14 +196,14 @@ class Form:
 def _told(policy: Policy) -> str:
     """What would have it trained anew, in a sentence."""
     rules = {
-        "by its schedule": policy.schedule,
-        "by its age": policy.max_age_days,
-        "where it earns less than it should": policy.performance,
-        "where features drift": policy.drift,
-        "where ticks lie outside": policy.outliers,
+        "schedule": policy.schedule,
+        "age": policy.max_age_days,
+        "performance": policy.performance,
+        "drift": policy.drift,
+        "outliers": policy.outliers,
     }
     found = [name for name, rule in rules.items() if rule is not None]
-    return f"Trained anew {', '.join(found)}" if found else "Trained anew only when somebody asks"
+    return f"Trained anew by {', '.join(found)}" if found else "Trained anew only when somebody asks"
 
 
 def _hours(spans: list[str] | None) -> list[JsonObject] | None:

@@ -233,7 +233,7 @@ def _challenger(faces: Faces, found: Retraining, challenger: ChallengerView) -> 
         fact("Sessions compared", f"{challenger.paired:,}")
         fact("Next look", f"after {challenger.next_look:,}" if challenger.next_look is not None else "by hand")
         tone = "good" if challenger.beyond > 0 else "bad" if challenger.beyond < 0 else ""
-        fact("Earned beyond the champion", percent(challenger.beyond, 2) if challenger.paired else NONE, tone)
+        fact("Beyond the champion", percent(challenger.beyond, 2) if challenger.paired else NONE, tone)
         fact("It is better", percent(challenger.better))
         for book in challenger.books:
             who = "Challenger" if book.version == version.version else "Champion"

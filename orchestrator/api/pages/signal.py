@@ -137,7 +137,7 @@ def _asked(found: SignalLineage) -> None:
         if found.trigger is not None:
             joined = f"; {len(found.trigger.joined)} joined it" if found.trigger.joined else ""
             of_it = f" of version {found.trigger.version}"
-            _line("Trigger", f"{caused(found.trigger.cause)}{of_it}, {moment(found.trigger.fired_at)} UTC{joined}")
+            _line("Trigger", f"{words(found.trigger.kind)}{of_it}, {moment(found.trigger.fired_at)} UTC{joined}")
 
 
 def _let(found: SignalLineage) -> None:
@@ -160,7 +160,7 @@ def _let(found: SignalLineage) -> None:
             what = words(str(given.get("command", "command")))
             _line("Command", f"{what} {found.command.command_id}{by}, {moment(found.command.received_at)} UTC")
         _line("Version", f"{version.version}, {words(version.state)}", f"/ensembles/{found.ensemble}")
-        _line("Deployed", f"{moment(version.deployed_at)} UTC")
+        _line("Deployed", "never" if version.deployed_at is None else f"{moment(version.deployed_at)} UTC")
         _line("Trained through", f"{moment(version.trained_through)} UTC")
         _line("Digest", version.digest)
 

@@ -155,7 +155,7 @@ def test_chapters_tell_what_was_triggered_and_what_came_of_it_newest_first() -> 
     )
     told = chapters(found, [deployed, deploying, retired])
     assert [each.title for each in told] == ["retired", "triggered", "serves"]
-    assert told[0].text == "version 2 answers no more. it earned less"
+    assert told[0].text == "version 2 answers no more: it earned less"
     assert "2 times since, joined" in told[1].text
     assert "It became version 2, superseded" in told[1].text
     assert told[1].link == "/experiments/again"
