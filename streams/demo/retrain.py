@@ -202,9 +202,7 @@ def _features(settings: Settings) -> tuple[Bars, ...]:
         bars = samples.switched_bars(*pair, np.datetime64(_session(0).replace(tzinfo=None)))
         samples.write_bars(settings.features_folder, _name(pair), *bars)
     source = ParquetFeatures(settings.features_folder, minimum_rows=BEFORE + AFTER)
-    return tuple(
-        source.load(_name(pair), TIMEFRAME, start=_session(-BEFORE), end=_session(AFTER)) for pair in SWITCHES
-    )
+    return tuple(source.load(_name(pair), TIMEFRAME, start=_session(-BEFORE), end=_session(AFTER)) for pair in SWITCHES)
 
 
 def _session(place: int) -> datetime:
