@@ -33,13 +33,14 @@ class News:
 
 def asked(text: str, offset: int = 7) -> dict[str, Any] | None:
     message: Any = News(text, offset)
-    return successor(message, TEMPLATE, "desk-7")
+    request: dict[str, Any] | None = successor(message, TEMPLATE, "desk-7")
+    return request
 
 
 def test_news_of_an_instrument_ask_for_a_challenger_and_say_why() -> None:
     request = decode(SearchRequest, json.dumps(asked("IBM halves its dividend")).encode())
     assert request.cause is not None
-    assert request.cause["tickers"] == ["IBM"]
+    assert request.cause["tickers"] == ("IBM",)
     assert (request.deploy.ensemble_name, request.deploy.mode, request.deploy.auto) == ("desk-7", "shadow", True)
 
 
