@@ -3,7 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -13,7 +13,7 @@ from orchestrator.store.database import Database
 from schemas.base import Reason
 from schemas.commands import ResendDeadLetter
 from schemas.topics import COMMANDS
-from streams import cli_dead_letters, requesting
+from streams import ordering
 from streams.cli import app
 from streams.commanding import Commands
 from streams.dead_letters import dead_letter
@@ -104,7 +104,7 @@ def test_what_is_sent_again_is_on_its_topic_as_it_was(
 
         on(url, take)
 
-    monkeypatch.setattr(requesting, "produce_command", carry_out)
+    monkeypatch.setattr(ordering, "produce_command", carry_out)
     result = run(kafka_config, "resend", "0", str(buried[1]), "--topic", "commands")
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "sent again to commands"), result.output
     with TopicReader(kafka_config, [COMMANDS]) as reader:
@@ -120,7 +120,7 @@ def test_a_service_that_does_not_run_is_told(
     async def nothing(database: Database) -> None: ...
 
     on(url, nothing)
-    monkeypatch.setattr(requesting, "produce_command", lambda *_: None)
-    monkeypatch.setattr(cli_dead_letters, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(ordering, "produce_command", lambda *_: None)
+    monkeypatch.setitem(cast(Any, ordering.settle).__kwdefaults__, "patience", 0.0)
     result = run(kafka_config, "resend", "0", "0", "--topic", "commands")
     assert (result.exit_code, "carried out when the service runs" in result.stderr) == (1, True)
