@@ -7,7 +7,7 @@ this package does.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -127,6 +127,10 @@ class _FreeForm:
         return core_schema.no_info_before_validator_function(
             _json, core_schema.any_schema(), json_schema_input_schema=shape
         )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        # What is written has the shape of what is read.
+        return handler(cast(JsonObject, schema)["json_schema_input_schema"])
 
 
 @dataclass(frozen=True)
