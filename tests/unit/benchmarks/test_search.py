@@ -15,6 +15,7 @@ GOOD: dict[str, Any] = {
     "trees": {"ideal": 5.0, "over_ideal": 0.9, "over_gridsearchcv": 1.0},
     "pbt": {"share": 0.8},
     "streamed": {"peak_gib": 4.0},
+    "detectors": {"lost": 0.05},
     "again": {"fits": 0, "drivers": 0, "seconds": 1.5, "fitted_twice": 0},
     "throughput": {"over_quix_streams": 1.5, "over_faust_plain": 20.0},
     "latency": {"over_floor": 3.0},
