@@ -5,6 +5,7 @@ in one transaction, which looks once more whether what was decided by is still s
 goes on, each trigger asks for one search.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ from streams.triggering import Ask, Judging, asked, fire, join
 log = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 3.0
+SHARE = 0.02
+"""Of the time, at most: books of many sessions take long to be read, and the tick path shares the interpreter."""
 EVERY = timedelta(minutes=15)
 """How often readings that change are told while no window is whole and no session closes, at most."""
 
@@ -76,8 +79,9 @@ class Retraining(Leading):
 
     async def act(self) -> None:
         """See to each policy, then rest."""
+        begun = time.monotonic()
         await self.see_to_all()
-        await self.pause(PAUSE_SECONDS)
+        await self.pause(max(PAUSE_SECONDS, (time.monotonic() - begun) * (1 / SHARE - 1)))
 
     async def see_to_all(self) -> None:
         """See to each policy.
